@@ -1,0 +1,5 @@
+//! TCP: segments to octets and back.
+
+pub mod congestion;
+pub mod segment;
+pub mod seq;
