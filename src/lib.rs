@@ -11,6 +11,7 @@
 pub mod config;
 pub mod endpoint;
 pub mod error;
+pub mod pool;
 pub mod stats;
 pub mod tcp;
 pub mod time;
