@@ -14,3 +14,4 @@ pub mod error;
 pub mod stats;
 pub mod tcp;
 pub mod time;
+pub mod tortp;
