@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! datagram = version octet, segment, segment, ...
-//! raw:    octets <-> RawSegment    every field and the options as they are
-//! parsed: RawSegment <-> Segment   the options that this implementation understands
+//! raw:       octets <-> RawSegment       every field, and the options as they are
+//! parsed:    RawSegment <-> Segment      with the options that this implementation understands
+//! translate: RawSegment <-> IP packet    for captures, and to talk to other TCPs
 //! ```
 //!
 //! A received datagram goes through [`check`] as a whole first, and is dropped whole with the reason if any of
@@ -12,7 +13,9 @@
 mod malformed;
 pub mod options;
 mod parsed;
+pub mod pcap;
 pub mod raw;
+pub mod translate;
 
 pub use malformed::Malformed;
 pub use parsed::{encode, encode_header, encoded_len, segments};
