@@ -15,3 +15,4 @@ pub mod pool;
 pub mod stats;
 pub mod tcp;
 pub mod time;
+pub mod tortp;
