@@ -9,6 +9,7 @@
 //! datagrams, events and the next deadline back.
 
 pub mod config;
+pub mod dtls;
 pub mod endpoint;
 pub mod error;
 pub mod stats;
