@@ -55,8 +55,6 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// Where it is.
     pub phase: Phase,
-    /// The relay asked for it.
-    pub outgoing: bool,
     /// The relay knows of it, so it has to hear of its end.
     pub announced: bool,
     /// It is in the endpoint's queue of those with output.
@@ -94,7 +92,6 @@ impl Connection {
             } else {
                 Phase::Accepting
             },
-            outgoing,
             announced: true,
             active: false,
             role: session.role(),
@@ -380,6 +377,12 @@ impl Connection {
         }
         self.advance(now, shared);
         self.update_timer(shared);
+    }
+
+    /// The registered deadline of one of its circuits has come.
+    pub fn on_circuit_timer(&mut self, now: Time, wire: u32, shared: &mut Shared) {
+        self.circuits.on_timer(now, wire, shared);
+        self.advance(now, shared);
     }
 
     // ---- output ----

@@ -155,17 +155,13 @@ impl Endpoint {
     pub fn process(&mut self, now: Time) {
         while let Some(owner) = self.shared.timers.pop(now) {
             let (Owner::Connection(key) | Owner::Circuit(key, _)) = owner;
-            let Some(connection) = self.connections.get_mut(&key) else {
-                continue;
-            };
-            match owner {
-                Owner::Connection(_) => connection.on_timer(now, &mut self.shared),
-                Owner::Circuit(_, wire) => {
-                    connection.circuits.on_timer(now, wire, &mut self.shared);
-                    connection.on_timer(now, &mut self.shared);
+            let _ = self.with(ConnectionId(u64::from(key)), |connection, shared| {
+                match owner {
+                    Owner::Connection(_) => connection.on_timer(now, shared),
+                    Owner::Circuit(_, wire) => connection.on_circuit_timer(now, wire, shared),
                 }
-            }
-            self.after(key);
+                Ok(())
+            });
         }
         self.transmit(now);
     }
