@@ -125,7 +125,8 @@ impl Flow {
             if self.unnamed() {
                 room = HEADER - self.header.len();
             } else if let Some(plan) = self.plan
-                && let Reader::Slow { octets, every, .. } = shared.plans[plan].ends[self.side].reader
+                && let Reader::Slow { octets, every, .. } =
+                    shared.plans[plan].ends[self.side].reader
             {
                 if shared.now < self.next_read {
                     host.wake_at(self.next_read, self.id);

@@ -72,7 +72,6 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug)]
 pub struct Conn {
     pub peer: SocketAddr,
-    pub connected: bool,
     pub ready: Option<Time>,
     pub closed: Option<(Time, CloseReason)>,
 }
@@ -129,7 +128,6 @@ impl Host {
             .expect("connect is possible");
         let conn = Conn {
             peer,
-            connected: true,
             ready: None,
             closed: None,
         };
@@ -263,7 +261,6 @@ impl Host {
             Event::ConnectionIncoming(id, peer) => {
                 let conn = Conn {
                     peer,
-                    connected: false,
                     ready: None,
                     closed: None,
                 };
@@ -322,12 +319,7 @@ impl Host {
     }
 
     /// The flow that an event is about, if it may have one.
-    fn reporting(
-        &mut self,
-        shared: &mut Shared,
-        id: CircuitId,
-        event: Event,
-    ) -> Option<&mut Flow> {
+    fn reporting(&mut self, shared: &mut Shared, id: CircuitId, event: Event) -> Option<&mut Flow> {
         let index = self.index;
         let flow = self.flows.get_mut(&id);
         match flow {

@@ -118,7 +118,11 @@ impl Hostile {
         let sequence = self.rng.below(1 << 10).to_be_bytes();
         data.extend_from_slice(&sequence[2..]);
         data.extend([0, 2]);
-        data.extend(if self.rng.chance(0.5) { [2, 40] } else { [1, 0] });
+        data.extend(if self.rng.chance(0.5) {
+            [2, 40]
+        } else {
+            [1, 0]
+        });
         data
     }
 

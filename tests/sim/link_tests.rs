@@ -38,12 +38,7 @@ fn send(link: Link, seed: u64, times: &[u64], size: usize) -> (Link, Vec<(u64, u
             ));
             continue;
         }
-        for (at, packet) in link
-            .pass(stage, Time(time), packet)
-            .0
-            .into_iter()
-            .flatten()
-        {
+        for (at, packet) in link.pass(stage, Time(time), packet).0.into_iter().flatten() {
             assert!(at >= Time(time));
             packets.push(packet);
             queue.push(Reverse((at.0, packets.len() - 1, stage + 1)));
@@ -58,12 +53,7 @@ fn every(interval: u64, count: u64) -> Vec<u64> {
 
 #[test]
 fn delay_adds_exactly_its_time() {
-    let (_, arrived) = send(
-        Link::new().delay(25 * MILLISECOND),
-        1,
-        &[0, 10, 1_000],
-        100,
-    );
+    let (_, arrived) = send(Link::new().delay(25 * MILLISECOND), 1, &[0, 10, 1_000], 100);
     let times: Vec<u64> = arrived.iter().map(|a| a.1).collect();
     assert_eq!(times, [25_000, 25_010, 26_000]);
 }

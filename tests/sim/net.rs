@@ -9,8 +9,8 @@ use utcp::config::Config;
 use utcp::endpoint::{CircuitId, ConnectionId};
 use utcp::time::{Micros, SECOND, Time};
 
-use super::hostile::Hostile;
 use super::host::{Conn, Host, Shared};
+use super::hostile::Hostile;
 use super::identity::identity;
 use super::link::{Link, Packet};
 use super::plan::{Ends, Plan, Progress};
@@ -162,6 +162,26 @@ impl Net {
         index
     }
 
+    /// Starts a host anew with another configuration, before it has done anything.
+    pub fn reconfigure(&mut self, index: usize, mut config: Config) {
+        let rng = self.dress(&mut config, index);
+        self.configs[index] = config.clone();
+        self.hosts[index] = Host::new(index, address(index), config, rng);
+    }
+
+    /// Holds or releases the circuits of a connection.
+    pub fn hold(&mut self, index: usize, peer: usize, hold: bool) {
+        let id = self.ready(index, peer).expect("a ready connection");
+        let host = &mut self.hosts[index];
+        assert_eq!(host.endpoint.connection_hold(id, hold), Ok(()));
+        if hold {
+            host.held.insert(id);
+        } else {
+            host.held.remove(&id);
+        }
+        self.serve(index);
+    }
+
     /// Seeds the library and the scripts of a host that is about to start.
     fn dress(&mut self, config: &mut Config, index: usize) -> Rng {
         self.incarnations += 1;
@@ -290,6 +310,13 @@ impl Net {
                 }
             }
         }
+        // What was to follow under the number of a circuit that is lost follows now.
+        let follows: Vec<usize> = self.hosts[index]
+            .flows
+            .values()
+            .filter(|f| f.side == 0)
+            .filter_map(|f| self.shared.plans[f.plan?].next)
+            .collect();
         let unnamed = self.hosts[index]
             .flows
             .values()
@@ -301,6 +328,9 @@ impl Net {
         let mut host = Host::new(index, address(index), config, rng);
         std::mem::swap(&mut host, &mut self.hosts[index]);
         self.hosts[index].inherit(host);
+        for plan in follows {
+            self.hosts[index].open_at(self.shared.now, plan);
+        }
     }
 
     /// Any end of the circuits begun so far is as good as another: their connection is about to be cut.
@@ -322,9 +352,10 @@ impl Net {
     fn dispatch(&mut self) {
         for packet in std::mem::take(&mut self.shared.outbox) {
             let now = self.shared.now;
-            self.shared.note(usize::from(packet.from == address(1)), || {
-                format!("datagram of {}", packet.data.len())
-            });
+            self.shared
+                .note(usize::from(packet.from == address(1)), || {
+                    format!("datagram of {}", packet.data.len())
+                });
             if packet.data.is_empty() {
                 self.shared.fault("an empty datagram is sent".to_string());
             }
