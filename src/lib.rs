@@ -11,6 +11,8 @@
 pub mod config;
 pub mod endpoint;
 pub mod error;
+pub mod pool;
 pub mod stats;
 pub mod tcp;
 pub mod time;
+pub mod tortp;
