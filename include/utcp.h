@@ -1401,11 +1401,6 @@ int utcp_endpoint_set_capture(utcp_endpoint *endpoint,
 const char *utcp_error_string(int error);
 
 /**
- * Panics while the endpoint proper is at work.
- */
-int utcp_test_panic(utcp_endpoint *endpoint);
-
-/**
  * Sends log records up to `max_level` (UTCP_LOG_*) to `hook`, with `user`; `hook` NULL turns the log off, and `max_level`
  * has no meaning then.
  *
