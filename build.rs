@@ -17,7 +17,7 @@ mod header {
     const SOURCES: [&str; 10] = [
         "version.rs",
         "error.rs",
-        "mod.rs",
+        "opaque.rs",
         "config.rs",
         "callbacks.rs",
         "endpoint.rs",

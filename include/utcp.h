@@ -274,16 +274,6 @@ struct ssl_st; /* OpenSSL's SSL */
 #define UTCP_CLOSE_INTERNAL 12
 
 /**
- * circuit_readable is called.
- */
-#define UTCP_EVENT_READABLE 1
-
-/**
- * circuit_writable is called.
- */
-#define UTCP_EVENT_WRITABLE 2
-
-/**
  * Certificate of the side that connects: 0 none (default), 1 requested, 2 required. 1 and 2 also make this side
  * present its own when it connects.
  */
@@ -366,29 +356,14 @@ struct ssl_st; /* OpenSSL's SSL */
 #define UTCP_ROLE_SERVER 2
 
 /**
- * Something went wrong that needs attention.
+ * circuit_readable is called.
  */
-#define UTCP_LOG_ERROR 1
+#define UTCP_EVENT_READABLE 1
 
 /**
- * Something is unusual.
+ * circuit_writable is called.
  */
-#define UTCP_LOG_WARN 2
-
-/**
- * What an operator wants to know.
- */
-#define UTCP_LOG_INFO 3
-
-/**
- * What a developer wants to know.
- */
-#define UTCP_LOG_DEBUG 4
-
-/**
- * Everything.
- */
-#define UTCP_LOG_TRACE 5
+#define UTCP_EVENT_WRITABLE 2
 
 /**
  * TCP state (RFC 9293) SYN-SENT: the request to open was sent.
@@ -456,6 +431,31 @@ struct ssl_st; /* OpenSSL's SSL */
 #define UTCP_CONNECTION_CLOSED 3
 
 /**
+ * Something went wrong that needs attention.
+ */
+#define UTCP_LOG_ERROR 1
+
+/**
+ * Something is unusual.
+ */
+#define UTCP_LOG_WARN 2
+
+/**
+ * What an operator wants to know.
+ */
+#define UTCP_LOG_INFO 3
+
+/**
+ * What a developer wants to know.
+ */
+#define UTCP_LOG_DEBUG 4
+
+/**
+ * Everything.
+ */
+#define UTCP_LOG_TRACE 5
+
+/**
  * One circuit: a TCP connection of its own.
  */
 typedef struct utcp_circuit utcp_circuit;
@@ -480,7 +480,7 @@ typedef struct utcp_endpoint utcp_endpoint;
  *
  * The library keeps no pointer to one that it was given. Those that it hands out are valid during the callback.
  */
-typedef struct {
+typedef struct utcp_datagram {
   /**
    * The peer's address: a struct sockaddr_in or sockaddr_in6, and no larger than that.
    */
@@ -510,7 +510,7 @@ typedef struct {
  * utcp_endpoint_inject_batch() and utcp_endpoint_process(), on the thread that called. They must return: neither
  * longjmp() nor a C++ exception may leave one.
  */
-typedef struct {
+typedef struct utcp_callbacks {
   /**
    * sizeof(utcp_callbacks), set by the relay.
    */
@@ -523,13 +523,13 @@ typedef struct {
    * EHOSTUNREACH and the like) counts as sent: it is lost, as datagrams are. Without tx, datagrams wait, up to a
    * bound, and then the newest are dropped.
    */
-  size_t (*tx)(void *user, const utcp_datagram *batch, size_t count);
+  size_t (*tx)(void *user, const struct utcp_datagram *batch, size_t count);
   /**
    * A peer with a proven address wants to connect. 0 accepts: the handle is the relay's from now on, to be freed
    * when it is done with it. Any other value refuses: the library frees the handle. NULL accepts.
    */
   int (*connection_incoming)(void *user,
-                             utcp_connection *connection,
+                             struct utcp_connection *connection,
                              const struct sockaddr *address,
                              socklen_t address_len);
   /**
@@ -539,41 +539,44 @@ typedef struct {
    * `ssl` is lent for the callback: get the peer's certificate and export keying material from it, and change
    * nothing. Not called for connections with a pin, which decides alone. NULL: only those are accepted.
    */
-  int (*connection_verify)(void *user, utcp_connection *connection, struct ssl_st *ssl);
+  int (*connection_verify)(void *user, struct utcp_connection *connection, struct ssl_st *ssl);
   /**
    * Circuits can be opened, and the control circuit is usable.
    */
-  void (*connection_ready)(void *user, utcp_connection *connection);
+  void (*connection_ready)(void *user, struct utcp_connection *connection);
   /**
    * The connection has ended, for the reason UTCP_CLOSE_*; its circuits have been reported closed before it. Free
    * the handle, here or later.
    *
    * If connection_incoming is NULL, this may be the first that the relay hears of a connection.
    */
-  void (*connection_closed)(void *user, utcp_connection *connection, int reason);
+  void (*connection_closed)(void *user, struct utcp_connection *connection, int reason);
   /**
    * The peer opened a circuit. 0 takes it: the handle is the relay's from now on, to be freed when it is done with
    * it. Any other value refuses: the circuit is reset and the library frees the handle. NULL refuses all.
    */
-  int (*circuit_incoming)(void *user, utcp_connection *connection, utcp_circuit *circuit, uint32_t number);
+  int (*circuit_incoming)(void *user,
+                          struct utcp_connection *connection,
+                          struct utcp_circuit *circuit,
+                          uint32_t number);
   /**
    * There is something to read, or the end of the stream.
    *
    * Edge-triggered: called again only for what arrives after utcp_circuit_read() has returned
    * UTCP_ERR_WOULD_BLOCK. So read until it does, or mask the event (utcp_circuit_set_events()) and come back.
    */
-  void (*circuit_readable)(void *user, utcp_circuit *circuit);
+  void (*circuit_readable)(void *user, struct utcp_circuit *circuit);
   /**
    * There is room to write again.
    *
    * Edge-triggered: called once after a write that took less than it was given, when half of the buffer is free.
    */
-  void (*circuit_writable)(void *user, utcp_circuit *circuit);
+  void (*circuit_writable)(void *user, struct utcp_circuit *circuit);
   /**
    * The circuit has ended, for the reason UTCP_CLOSE_*. Free the handle, here or later. Not called for the control
    * circuit, which ends with its connection.
    */
-  void (*circuit_closed)(void *user, utcp_circuit *circuit, int reason);
+  void (*circuit_closed)(void *user, struct utcp_circuit *circuit, int reason);
 } utcp_callbacks;
 
 /**
@@ -585,18 +588,9 @@ typedef struct {
 typedef void (*utcp_capture_fn)(void *user, const uint8_t *data, size_t len);
 
 /**
- * Takes one log record: its level UTCP_LOG_*, the part of the library that it comes from, and its text.
- *
- * Both strings are valid during the call. It may come from inside any function, on any thread that uses the library.
- * It must not call the library (what it calls fails with UTCP_ERR_BUSY where that can be told), and must not wait for a
- * thread that calls utcp_log_set().
- */
-typedef void (*utcp_log_fn)(void *user, int level, const char *target, const char *message);
-
-/**
  * A circuit's TCP from the inside, as Linux's struct tcp_info.
  */
-typedef struct {
+typedef struct utcp_circuit_info {
   /**
    * sizeof(utcp_circuit_info), set by the caller before the call.
    */
@@ -730,7 +724,7 @@ typedef struct {
 /**
  * State and counters of a connection.
  */
-typedef struct {
+typedef struct utcp_connection_stats {
   /**
    * sizeof(utcp_connection_stats), set by the caller before the call.
    */
@@ -848,7 +842,7 @@ typedef struct {
 /**
  * What an endpoint holds, and its counters since it was made.
  */
-typedef struct {
+typedef struct utcp_endpoint_stats {
   /**
    * sizeof(utcp_endpoint_stats), set by the caller before the call.
    */
@@ -935,6 +929,15 @@ typedef struct {
   uint64_t dropped_address;
 } utcp_endpoint_stats;
 
+/**
+ * Takes one log record: its level UTCP_LOG_*, the part of the library that it comes from, and its text.
+ *
+ * Both strings are valid during the call. It may come from inside any function, on any thread that uses the library.
+ * It must not call the library (what it calls fails with UTCP_ERR_BUSY where that can be told), and must not wait for a
+ * thread that calls utcp_log_set().
+ */
+typedef void (*utcp_log_fn)(void *user, int level, const char *target, const char *message);
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -952,169 +955,19 @@ uint32_t utcp_version(void);
  */
 const char *utcp_error_string(int error);
 
-/**
- * Copies up to `room` bytes that were received, in order, to `buffer`, and their number to `*len` (at least 1, unless
- * `room` is 0).
- *
- * UTCP_ERR_WOULD_BLOCK: there is nothing at the moment; circuit_readable comes when there is. UTCP_ERR_END: the peer has
- * finished sending, and everything was read. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a
- * pointer is not what it should be. Nothing is written to `*len` with any of them.
- */
-int utcp_circuit_read(utcp_circuit *circuit,
-                      uint8_t *buffer,
-                      size_t room,
-                      size_t *len);
-
-/**
- * Queues data to be sent, as much of it as there is room for, and puts to `*written` how many bytes that were. They are
- * copied. If that is less than `len`, circuit_writable comes when there is room again.
- *
- * UTCP_ERR_WOULD_BLOCK: there is no room at all. UTCP_ERR_STATE: utcp_circuit_finish() was called. UTCP_ERR_MEMORY: the
- * endpoint is over its memory budget. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is
- * not what it should be. Nothing is queued, nor written to `*written`, with any of them.
- */
-int utcp_circuit_write(utcp_circuit *circuit,
-                       const uint8_t *data,
-                       size_t len,
-                       size_t *written);
-
-/**
- * Bytes that can be read now. 0 if the circuit has ended or is not a live circuit.
- */
-size_t utcp_circuit_readable(const utcp_circuit *circuit);
-
-/**
- * Bytes that can be written now. 0 if the circuit has ended or is not a live circuit. Asking does not make
- * circuit_writable come: only a write that was cut short does.
- */
-size_t utcp_circuit_room(const utcp_circuit *circuit);
-
-/**
- * Half-close: the peer reads the end of the stream after what was written. Reading goes on. When both sides have finished
- * and everything was read, circuit_closed comes with UTCP_CLOSE_DONE.
- *
- * UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
- * circuit.
- */
-int utcp_circuit_finish(utcp_circuit *circuit);
-
-/**
- * Half-close, and discard what still arrives: this side is done with the circuit, but what was written still reaches the
- * peer. circuit_closed follows when it has, unless the handle is freed before.
- *
- * UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
- * circuit.
- */
-int utcp_circuit_close(utcp_circuit *circuit);
-
-/**
- * Resets a circuit: both directions end at once, and what was not sent or read is dropped. circuit_closed does not come.
- * The handle stays valid until it is freed.
- *
- * UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
- * circuit.
- */
-int utcp_circuit_abort(utcp_circuit *circuit);
-
-/**
- * Frees a circuit's handle. If the circuit has not ended: after utcp_circuit_close() it finishes by itself, otherwise it is
- * reset. No callback comes for it any more. NULL is allowed and does nothing.
- *
- * UTCP_ERR_STATE: it is a control circuit, whose handle is freed with its connection's. UTCP_ERR_HANDLE: it was freed
- * already. UTCP_ERR_BUSY: called from inside the log hook; nothing was freed.
- */
-int utcp_circuit_free(utcp_circuit *circuit);
-
-/**
- * Which events the circuit reports: UTCP_EVENT_READABLE and UTCP_EVENT_WRITABLE, or'ed; both at first. Unmasked again, an
- * event that is pending comes from the next process. A relay whose next hop is slow masks UTCP_EVENT_READABLE and stops
- * reading: the peer's window closes, and no other circuit notices.
- *
- * UTCP_ERR_RANGE: unknown bits. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a circuit.
- */
-int utcp_circuit_set_events(utcp_circuit *circuit,
-                            unsigned int mask);
-
-/**
- * The relay's number of the circuit, also after it has ended; 0 for the control circuit, and if it is not a live handle.
- */
-uint32_t utcp_circuit_number(const utcp_circuit *circuit);
-
-/**
- * The connection that the circuit belongs to, also after either has ended. NULL once the connection's handle was freed,
- * and if `circuit` is not a live handle.
- */
-utcp_connection *utcp_circuit_connection(const utcp_circuit *circuit);
-
-/**
- * Switches congestion control, UTCP_CONGESTION_*.
- *
- * UTCP_ERR_RANGE: unknown value. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a circuit.
- */
-int utcp_circuit_set_congestion(utcp_circuit *circuit,
-                                int congestion);
-
-/**
- * Caps the rate at which the circuit sends, in bytes per second of payload; 0 removes the cap.
- *
- * UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a circuit.
- */
-int utcp_circuit_set_rate(utcp_circuit *circuit, uint64_t bytes_per_second);
-
-/**
- * Sets how many bytes the circuit holds for sending, 4096 to 1073741824. What is held already stays.
- *
- * UTCP_ERR_ARGUMENT: outside of these bounds. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not
- * a circuit.
- */
-int utcp_circuit_set_send_buffer(utcp_circuit *circuit,
-                                 size_t bytes);
-
-/**
- * Sets the largest receive window in bytes, 4096 to 1073741824. What was promised to the peer is not taken back.
- *
- * UTCP_ERR_ARGUMENT: outside of these bounds. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not
- * a circuit.
- */
-int utcp_circuit_set_receive_buffer(utcp_circuit *circuit,
-                                    size_t bytes);
-
-/**
- * Sets the circuit's weight, 1 to 255, at first 16: its share of the connection, against the other circuits' that have
- * something to send.
- *
- * UTCP_ERR_ARGUMENT: 0 or beyond 255. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
- * circuit.
- */
-int utcp_circuit_set_priority(utcp_circuit *circuit,
-                              unsigned int weight);
-
-/**
- * Keeps a pointer of the relay's with the handle, until the handle is freed. The library never follows it. Nothing happens
- * if `circuit` is not a live handle.
- */
-void utcp_circuit_set_user(utcp_circuit *circuit,
-                           void *user);
-
-/**
- * The pointer that utcp_circuit_set_user() has set; NULL if none was, or if `circuit` is not a live handle. Works in any
- * state, also after UTCP_ERR_INTERNAL.
- */
-void *utcp_circuit_user(const utcp_circuit *circuit);
-
 extern void OPENSSL_cleanse(void *pointer, size_t len);
 
 /**
  * A configuration with all defaults, which needs a certificate at least. NULL if memory is short.
  */
-utcp_config *utcp_config_new(void);
+struct utcp_config *utcp_config_new(void);
 
 /**
  * Frees a configuration. Endpoints made from it have copies. NULL is allowed and does nothing.
  *
  * UTCP_ERR_HANDLE: not a configuration. Do not rely on it to catch a second free.
  */
-int utcp_config_free(utcp_config *config);
+int utcp_config_free(struct utcp_config *config);
 
 /**
  * Sets an option, UTCP_OPTION_*, which says the unit and the acceptable values.
@@ -1122,7 +975,7 @@ int utcp_config_free(utcp_config *config);
  * UTCP_ERR_RANGE: unknown option or enumeration value. UTCP_ERR_ARGUMENT: the value is not acceptable; the option keeps
  * the one it had. UTCP_ERR_NULL, UTCP_ERR_HANDLE: `config` is not a configuration.
  */
-int utcp_config_set(utcp_config *config,
+int utcp_config_set(struct utcp_config *config,
                     int option,
                     uint64_t value);
 
@@ -1134,7 +987,7 @@ int utcp_config_set(utcp_config *config,
  *
  * UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be. UTCP_ERR_ARGUMENT: a length is 0 or beyond 1 MiB.
  */
-int utcp_config_set_certificate(utcp_config *config,
+int utcp_config_set_certificate(struct utcp_config *config,
                                 const uint8_t *chain,
                                 size_t chain_len,
                                 const uint8_t *key,
@@ -1147,94 +1000,9 @@ int utcp_config_set_certificate(utcp_config *config,
  *
  * UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be. UTCP_ERR_ARGUMENT: `len` is not 32.
  */
-int utcp_config_set_seed(utcp_config *config,
+int utcp_config_set_seed(struct utcp_config *config,
                          const uint8_t *seed,
                          size_t len);
-
-/**
- * This side's part in the DTLS handshake, UTCP_ROLE_*, or an error number (which is negative). When both sides connect at
- * the same time, the one that called utcp_endpoint_connect() may become the server.
- *
- * UTCP_ERR_CLOSED: the connection has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a connection.
- */
-int utcp_connection_role(const utcp_connection *connection);
-
-/**
- * Ends a connection: the peer is told, its circuits are reported closed with UTCP_CLOSE_CONNECTION, and connection_closed
- * follows with UTCP_CLOSE_LOCAL, all from the next process. The handle stays valid until it is freed.
- *
- * UTCP_ERR_CLOSED: it has ended already. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a connection.
- */
-int utcp_connection_close(utcp_connection *connection);
-
-/**
- * Frees a connection's handle, and ends the connection first if it has not ended. No callback comes for it any more. The
- * handle of its control circuit goes with it; those of its other circuits stay valid, as closed, until they are freed.
- * NULL is allowed and does nothing.
- *
- * UTCP_ERR_HANDLE: it was freed already. UTCP_ERR_BUSY: called from inside the log hook; nothing was freed.
- */
-int utcp_connection_free(utcp_connection *connection);
-
-/**
- * While `hold` is not 0, the connection reports nothing of its circuits but the control circuit: no circuit_incoming,
- * circuit_readable, circuit_writable and circuit_closed. All of it comes once `hold` is 0 again. For a relay that must
- * finish a handshake of its own on the control circuit first: call it in connection_ready.
- *
- * UTCP_ERR_CLOSED: the connection has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a connection.
- */
-int utcp_connection_hold(utcp_connection *connection,
-                         int hold);
-
-/**
- * The connection's OpenSSL session, to read the certificates and to export keying material. It is borrowed: do not free or
- * change it, and do not keep it beyond the next inject or process, or close or free of the connection. NULL: there is
- * none (not yet, or not any more), or `connection` is not a live connection.
- */
-struct ssl_st *utcp_connection_ssl(const utcp_connection *connection);
-
-/**
- * The peer's UDP address. `*len` is the room at `address` in bytes when called (28 are always enough, as
- * sizeof(struct sockaddr_storage) is), and the length of the address after. Known also after the connection has ended.
- *
- * UTCP_ERR_ARGUMENT: there is not enough room; nothing is written. UTCP_ERR_CLOSED: the endpoint was freed. UTCP_ERR_NULL,
- * UTCP_ERR_HANDLE: a pointer is not what it should be.
- */
-int utcp_connection_address(const utcp_connection *connection,
-                            struct sockaddr *address,
-                            socklen_t *len);
-
-/**
- * The control circuit, number 0, which every ready connection has. The handle is borrowed: it is freed with the
- * connection's. NULL: the connection is not ready yet or has ended, or is not a live connection.
- */
-utcp_circuit *utcp_connection_control(utcp_connection *connection);
-
-/**
- * Opens a circuit under a number of the relay's, which no open circuit of this connection has. The handle goes to
- * `*circuit`, and is the caller's to free. It can be written to at once: that data travels with the request to open. Whether
- * the peer takes the circuit shows later: circuit_closed comes with UTCP_CLOSE_RESET if it does not.
- *
- * UTCP_ERR_IN_USE: the number is taken. UTCP_ERR_ARGUMENT: the number is 0. UTCP_ERR_STATE: the connection is not ready.
- * UTCP_ERR_CLOSED: it has ended. UTCP_ERR_LIMIT: too many circuits. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not
- * what it should be.
- */
-int utcp_connection_open_circuit(utcp_connection *connection,
-                                 uint32_t number,
-                                 utcp_circuit **circuit);
-
-/**
- * Keeps a pointer of the relay's with the handle, until the handle is freed. The library never follows it. Nothing happens
- * if `connection` is not a live handle.
- */
-void utcp_connection_set_user(utcp_connection *connection,
-                              void *user);
-
-/**
- * The pointer that utcp_connection_set_user() has set; NULL if none was, or if `connection` is not a live handle. Works in
- * any state, also after UTCP_ERR_INTERNAL.
- */
-void *utcp_connection_user(const utcp_connection *connection);
 
 /**
  * Makes an endpoint: `config` and `callbacks` are copied and may be freed, `user` is handed to the callbacks.
@@ -1244,10 +1012,10 @@ void *utcp_connection_user(const utcp_connection *connection);
  * this version of the library does not know is not NULL. UTCP_ERR_CERTIFICATE: no certificate or key is set, or they
  * cannot be used. UTCP_ERR_TLS: OpenSSL failed. UTCP_ERR_HANDLE: `config` is not a configuration.
  */
-int utcp_endpoint_new(const utcp_config *config,
-                      const utcp_callbacks *callbacks,
+int utcp_endpoint_new(const struct utcp_config *config,
+                      const struct utcp_callbacks *callbacks,
                       void *user,
-                      utcp_endpoint **endpoint);
+                      struct utcp_endpoint **endpoint);
 
 /**
  * Frees an endpoint: its connections end at once and no callback comes any more. NULL is allowed and does nothing.
@@ -1259,7 +1027,7 @@ int utcp_endpoint_new(const utcp_config *config,
  * UTCP_ERR_BUSY: called from inside a callback; the endpoint lives on. UTCP_ERR_HANDLE: the endpoint was freed already
  * (found out as long as any handle of it is not freed).
  */
-int utcp_endpoint_free(utcp_endpoint *endpoint);
+int utcp_endpoint_free(struct utcp_endpoint *endpoint);
 
 /**
  * Takes in one datagram that came from the socket, at the time `now` (microseconds). Its ECN field counts as not known,
@@ -1271,7 +1039,7 @@ int utcp_endpoint_free(utcp_endpoint *endpoint);
  * `len` is beyond 65535, or `now` is UINT64_MAX. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
  * UTCP_ERR_INTERNAL: free everything.
  */
-int utcp_endpoint_inject(utcp_endpoint *endpoint,
+int utcp_endpoint_inject(struct utcp_endpoint *endpoint,
                          uint64_t now,
                          const struct sockaddr *from,
                          socklen_t from_len,
@@ -1286,9 +1054,9 @@ int utcp_endpoint_inject(utcp_endpoint *endpoint,
  * Errors are those of utcp_endpoint_inject(); UTCP_ERR_ARGUMENT also if an ECN field is beyond 3. If any datagram of the
  * batch is not acceptable, none is taken in.
  */
-int utcp_endpoint_inject_batch(utcp_endpoint *endpoint,
+int utcp_endpoint_inject_batch(struct utcp_endpoint *endpoint,
                                uint64_t now,
-                               const utcp_datagram *batch,
+                               const struct utcp_datagram *batch,
                                size_t count);
 
 /**
@@ -1301,7 +1069,7 @@ int utcp_endpoint_inject_batch(utcp_endpoint *endpoint,
  * UTCP_ERR_BUSY: called from inside a callback. UTCP_ERR_ARGUMENT: `now` is UINT64_MAX. UTCP_ERR_NULL, UTCP_ERR_HANDLE:
  * not an endpoint. UTCP_ERR_INTERNAL: free everything.
  */
-int utcp_endpoint_process(utcp_endpoint *endpoint,
+int utcp_endpoint_process(struct utcp_endpoint *endpoint,
                           uint64_t now);
 
 /**
@@ -1310,7 +1078,7 @@ int utcp_endpoint_process(utcp_endpoint *endpoint,
  *
  * Set the timer anew after every inject and process, and after other calls from outside of callbacks.
  */
-uint64_t utcp_endpoint_next_deadline(const utcp_endpoint *endpoint);
+uint64_t utcp_endpoint_next_deadline(const struct utcp_endpoint *endpoint);
 
 /**
  * Starts a connection to the peer's UDP address, at the time `now` (microseconds). The handle goes to `*connection`, and
@@ -1324,12 +1092,12 @@ uint64_t utcp_endpoint_next_deadline(const utcp_endpoint *endpoint);
  * port is 0, it is multicast or unspecified, not IPv4 or IPv6), or `now` is UINT64_MAX. UTCP_ERR_TLS: OpenSSL failed.
  * UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
  */
-int utcp_endpoint_connect(utcp_endpoint *endpoint,
+int utcp_endpoint_connect(struct utcp_endpoint *endpoint,
                           uint64_t now,
                           const struct sockaddr *peer,
                           socklen_t peer_len,
                           const uint8_t *pin,
-                          utcp_connection **connection);
+                          struct utcp_connection **connection);
 
 /**
  * Finds the connection with a peer's UDP address, whoever started it, as long as it has not ended. The handle in
@@ -1338,10 +1106,10 @@ int utcp_endpoint_connect(utcp_endpoint *endpoint,
  * UTCP_ERR_CLOSED: there is none. UTCP_ERR_ARGUMENT: not an IPv4 or IPv6 address. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a
  * pointer is not what it should be.
  */
-int utcp_endpoint_find(utcp_endpoint *endpoint,
+int utcp_endpoint_find(struct utcp_endpoint *endpoint,
                        const struct sockaddr *peer,
                        socklen_t peer_len,
-                       utcp_connection **connection);
+                       struct utcp_connection **connection);
 
 /**
  * Takes a new certificate chain and key, in the forms of utcp_config_set_certificate(), for the handshakes that start from
@@ -1350,7 +1118,7 @@ int utcp_endpoint_find(utcp_endpoint *endpoint,
  * UTCP_ERR_CERTIFICATE: they cannot be used; the old ones stay. UTCP_ERR_ARGUMENT: a length is 0 or beyond 1 MiB.
  * UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
  */
-int utcp_endpoint_set_certificate(utcp_endpoint *endpoint,
+int utcp_endpoint_set_certificate(struct utcp_endpoint *endpoint,
                                   const uint8_t *chain,
                                   size_t chain_len,
                                   const uint8_t *key,
@@ -1362,14 +1130,14 @@ int utcp_endpoint_set_certificate(utcp_endpoint *endpoint,
  *
  * UTCP_ERR_NULL, UTCP_ERR_HANDLE: not an endpoint.
  */
-int utcp_endpoint_set_accepting(utcp_endpoint *endpoint,
+int utcp_endpoint_set_accepting(struct utcp_endpoint *endpoint,
                                 int accepting);
 
 /**
  * Bytes held in queues, of all circuits, both directions, and of datagrams waiting for the socket. 0 if `endpoint` is not a
  * live endpoint.
  */
-uint64_t utcp_endpoint_memory(const utcp_endpoint *endpoint);
+uint64_t utcp_endpoint_memory(const struct utcp_endpoint *endpoint);
 
 /**
  * Frees at least `bytes` of what utcp_endpoint_memory() counts, or all there is: first data that arrived out of order,
@@ -1378,7 +1146,7 @@ uint64_t utcp_endpoint_memory(const utcp_endpoint *endpoint);
  *
  * UTCP_ERR_NULL, UTCP_ERR_HANDLE: not an endpoint.
  */
-int utcp_endpoint_shed(utcp_endpoint *endpoint,
+int utcp_endpoint_shed(struct utcp_endpoint *endpoint,
                        uint64_t bytes,
                        uint64_t *shed);
 
@@ -1389,278 +1157,7 @@ int utcp_endpoint_shed(utcp_endpoint *endpoint,
  *
  * UTCP_ERR_NULL, UTCP_ERR_HANDLE: not an endpoint.
  */
-int utcp_endpoint_set_capture(utcp_endpoint *endpoint,
-                              utcp_capture_fn capture,
-                              void *user);
-
-/**
- * A short English text for an error number or a close reason.
- *
- * The text is static: it is never freed and never changes. Any number gives a text, never NULL.
- */
-const char *utcp_error_string(int error);
-
-/**
- * Sends log records up to `max_level` (UTCP_LOG_*) to `hook`, with `user`; `hook` NULL turns the log off, and `max_level`
- * has no meaning then.
- *
- * The log is the process's, not an endpoint's. It can be changed at any time, from any thread; when this has returned,
- * the function that was set before is not running and will not be called any more.
- *
- * UTCP_ERR_RANGE: unknown level. UTCP_ERR_BUSY: called from inside the hook. UTCP_ERR_IN_USE: the program is written in
- * Rust and has set a logger of its own, which gets the records.
- */
-int utcp_log_set(utcp_log_fn hook,
-                 void *user,
-                 int max_level);
-
-/**
- * Prints log records to stderr, as the environment variable RUST_LOG says (for instance `RUST_LOG=info` or
- * `RUST_LOG=utcp::dtls=trace`). Without a call of this function the library prints nothing, ever.
- *
- * UTCP_ERR_IN_USE: a hook is set (turn it off first), or the program has a logger of its own. UTCP_ERR_BUSY: called
- * from inside the hook.
- */
-int utcp_log_env(void);
-
-/**
- * Reads the state of a circuit's TCP. Set info->size to sizeof(utcp_circuit_info) first: a caller with an older header gets
- * the members it knows, a caller with a newer one finds zeroes in those that this library does not know. After the circuit
- * has ended, these are the last values.
- *
- * UTCP_ERR_SIZE: info->size is not set. UTCP_ERR_CLOSED: the endpoint was freed, or the circuit's connection was. UTCP_ERR_NULL,
- * UTCP_ERR_HANDLE: a pointer is not what it should be.
- */
-int utcp_circuit_get_info(const utcp_circuit *circuit,
-                          utcp_circuit_info *info);
-
-/**
- * Reads the state and the counters of a connection. Set stats->size to sizeof(utcp_connection_stats) first, as for
- * utcp_circuit_get_info(). After the connection has ended, these are the last values.
- *
- * UTCP_ERR_SIZE: stats->size is not set. UTCP_ERR_CLOSED: the endpoint was freed. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer
- * is not what it should be.
- */
-int utcp_connection_get_stats(const utcp_connection *connection,
-                              utcp_connection_stats *stats);
-
-/**
- * Reads the counters of an endpoint. Set stats->size to sizeof(utcp_endpoint_stats) first, as for utcp_circuit_get_info().
- *
- * UTCP_ERR_SIZE: stats->size is not set. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
- */
-int utcp_endpoint_get_stats(const utcp_endpoint *endpoint,
-                            utcp_endpoint_stats *stats);
-
-/**
- * The version of the library in use, `(major << 16) | (minor << 8) | patch`; compare it with UTCP_VERSION_* of the
- * header to find a library that is older than what the program was compiled for.
- */
-uint32_t utcp_version(void);
-
-extern void OPENSSL_cleanse(void *pointer, size_t len);
-
-/**
- * A configuration with all defaults, which needs a certificate at least. NULL if memory is short.
- */
-utcp_config *utcp_config_new(void);
-
-/**
- * Frees a configuration. Endpoints made from it have copies. NULL is allowed and does nothing.
- *
- * UTCP_ERR_HANDLE: not a configuration. Do not rely on it to catch a second free.
- */
-int utcp_config_free(utcp_config *config);
-
-/**
- * Sets an option, UTCP_OPTION_*, which says the unit and the acceptable values.
- *
- * UTCP_ERR_RANGE: unknown option or enumeration value. UTCP_ERR_ARGUMENT: the value is not acceptable; the option keeps
- * the one it had. UTCP_ERR_NULL, UTCP_ERR_HANDLE: `config` is not a configuration.
- */
-int utcp_config_set(utcp_config *config,
-                    int option,
-                    uint64_t value);
-
-/**
- * Sets the certificate chain and the key that this side presents. Both are copied.
- *
- * `chain`: certificates, leaf first, as concatenated DER or as PEM. `key`: the leaf's private key as DER (PKCS#1, SEC1 or
- * PKCS#8) or PEM, without a passphrase. They are looked at by utcp_endpoint_new() only.
- *
- * UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be. UTCP_ERR_ARGUMENT: a length is 0 or beyond 1 MiB.
- */
-int utcp_config_set_certificate(utcp_config *config,
-                                const uint8_t *chain,
-                                size_t chain_len,
-                                const uint8_t *key,
-                                size_t key_len);
-
-/**
- * Sets the seed of all random choices that the library makes itself (initial sequence numbers, cookies), 32 bytes.
- * DTLS keys do not depend on it. Only tests want this, to repeat a run exactly: without a seed, each endpoint takes one
- * from OpenSSL.
- *
- * UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be. UTCP_ERR_ARGUMENT: `len` is not 32.
- */
-int utcp_config_set_seed(utcp_config *config,
-                         const uint8_t *seed,
-                         size_t len);
-
-/**
- * Makes an endpoint: `config` and `callbacks` are copied and may be freed, `user` is handed to the callbacks.
- * It does nothing until it is called. The handle goes to `*endpoint`, and is freed with utcp_endpoint_free().
- *
- * UTCP_ERR_NULL: `config`, `callbacks` or `endpoint` is NULL. UTCP_ERR_SIZE: callbacks->size is not set, or a member that
- * this version of the library does not know is not NULL. UTCP_ERR_CERTIFICATE: no certificate or key is set, or they
- * cannot be used. UTCP_ERR_TLS: OpenSSL failed. UTCP_ERR_HANDLE: `config` is not a configuration.
- */
-int utcp_endpoint_new(const utcp_config *config,
-                      const utcp_callbacks *callbacks,
-                      void *user,
-                      utcp_endpoint **endpoint);
-
-/**
- * Frees an endpoint: its connections end at once and no callback comes any more. NULL is allowed and does nothing.
- *
- * Handles of connections and circuits stay valid, and calls with them give UTCP_ERR_CLOSED, until they are freed; some
- * memory is kept until then. Peers are not told: to tell them, close the connections, and call process until the
- * datagrams are sent.
- *
- * UTCP_ERR_BUSY: called from inside a callback; the endpoint lives on. UTCP_ERR_HANDLE: the endpoint was freed already
- * (found out as long as any handle of it is not freed).
- */
-int utcp_endpoint_free(utcp_endpoint *endpoint);
-
-/**
- * Takes in one datagram that came from the socket, at the time `now` (microseconds). Its ECN field counts as not known,
- * see utcp_endpoint_inject_batch(). Then does what utcp_endpoint_process() does.
- *
- * Whatever the datagram is, it is not an error: what cannot be used is dropped and counted.
- *
- * UTCP_ERR_BUSY: called from inside a callback. UTCP_ERR_ARGUMENT: the address is neither IPv4 nor IPv6 or too short,
- * `len` is beyond 65535, or `now` is UINT64_MAX. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
- * UTCP_ERR_INTERNAL: free everything.
- */
-int utcp_endpoint_inject(utcp_endpoint *endpoint,
-                         uint64_t now,
-                         const struct sockaddr *from,
-                         socklen_t from_len,
-                         const uint8_t *data,
-                         size_t len);
-
-/**
- * Takes in `count` datagrams that came from the socket, in this order, at the time `now` (microseconds): as
- * utcp_endpoint_inject(), but cheaper than one by one, and with the ECN field of each. The addresses and the data are
- * only looked at during the call.
- *
- * Errors are those of utcp_endpoint_inject(); UTCP_ERR_ARGUMENT also if an ECN field is beyond 3. If any datagram of the
- * batch is not acceptable, none is taken in.
- */
-int utcp_endpoint_inject_batch(utcp_endpoint *endpoint,
-                               uint64_t now,
-                               const utcp_datagram *batch,
-                               size_t count);
-
-/**
- * Does what is due at the time `now` (microseconds), calls back for what has happened, and offers datagrams to tx.
- *
- * Call it when the deadline has come, when the socket is writable again after tx did not take all, and after calls from
- * outside of callbacks (writing, connecting, closing), which queue their effects; utcp_endpoint_next_deadline() is 0
- * then. Early, late and repeated calls are harmless; a time earlier than one handed in before counts as that one.
- *
- * UTCP_ERR_BUSY: called from inside a callback. UTCP_ERR_ARGUMENT: `now` is UINT64_MAX. UTCP_ERR_NULL, UTCP_ERR_HANDLE:
- * not an endpoint. UTCP_ERR_INTERNAL: free everything.
- */
-int utcp_endpoint_process(utcp_endpoint *endpoint,
-                          uint64_t now);
-
-/**
- * When utcp_endpoint_process() has to be called next: an absolute time in microseconds, on the clock of the `now` that
- * was handed in. 0: at once. UINT64_MAX: there is no deadline (also if `endpoint` is not a live endpoint).
- *
- * Set the timer anew after every inject and process, and after other calls from outside of callbacks.
- */
-uint64_t utcp_endpoint_next_deadline(const utcp_endpoint *endpoint);
-
-/**
- * Starts a connection to the peer's UDP address, at the time `now` (microseconds). The handle goes to `*connection`, and
- * is the caller's to free. connection_ready or connection_closed follows; to send the first datagram, call process.
- *
- * `pin`: the SHA-256 of the peer's leaf certificate (DER), 32 bytes, or NULL. With a pin, the peer is who has that
- * certificate, and connection_verify is not called.
- *
- * UTCP_ERR_IN_USE: there is a connection with this address already (perhaps the peer was faster): see
- * utcp_endpoint_find(). UTCP_ERR_LIMIT: too many connections. UTCP_ERR_ARGUMENT: the address is not one of a peer (its
- * port is 0, it is multicast or unspecified, not IPv4 or IPv6), or `now` is UINT64_MAX. UTCP_ERR_TLS: OpenSSL failed.
- * UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
- */
-int utcp_endpoint_connect(utcp_endpoint *endpoint,
-                          uint64_t now,
-                          const struct sockaddr *peer,
-                          socklen_t peer_len,
-                          const uint8_t *pin,
-                          utcp_connection **connection);
-
-/**
- * Finds the connection with a peer's UDP address, whoever started it, as long as it has not ended. The handle in
- * `*connection` is the one that is known already; it needs no free of its own.
- *
- * UTCP_ERR_CLOSED: there is none. UTCP_ERR_ARGUMENT: not an IPv4 or IPv6 address. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a
- * pointer is not what it should be.
- */
-int utcp_endpoint_find(utcp_endpoint *endpoint,
-                       const struct sockaddr *peer,
-                       socklen_t peer_len,
-                       utcp_connection **connection);
-
-/**
- * Takes a new certificate chain and key, in the forms of utcp_config_set_certificate(), for the handshakes that start from
- * now on. Connections that exist go on as they are. Both are copied.
- *
- * UTCP_ERR_CERTIFICATE: they cannot be used; the old ones stay. UTCP_ERR_ARGUMENT: a length is 0 or beyond 1 MiB.
- * UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
- */
-int utcp_endpoint_set_certificate(utcp_endpoint *endpoint,
-                                  const uint8_t *chain,
-                                  size_t chain_len,
-                                  const uint8_t *key,
-                                  size_t key_len);
-
-/**
- * Whether new peers may connect to this endpoint; at first they may. With 0 their datagrams are dropped and counted, while
- * connections that exist, and those that this side starts, go on.
- *
- * UTCP_ERR_NULL, UTCP_ERR_HANDLE: not an endpoint.
- */
-int utcp_endpoint_set_accepting(utcp_endpoint *endpoint,
-                                int accepting);
-
-/**
- * Bytes held in queues, of all circuits, both directions, and of datagrams waiting for the socket. 0 if `endpoint` is not a
- * live endpoint.
- */
-uint64_t utcp_endpoint_memory(const utcp_endpoint *endpoint);
-
-/**
- * Frees at least `bytes` of what utcp_endpoint_memory() counts, or all there is: first data that arrived out of order,
- * which peers send again; then the circuits that hold most are reset, and circuit_closed comes for them, with
- * UTCP_CLOSE_MEMORY, from the next process. What was freed, in bytes, goes to `*shed`, which may be NULL.
- *
- * UTCP_ERR_NULL, UTCP_ERR_HANDLE: not an endpoint.
- */
-int utcp_endpoint_shed(utcp_endpoint *endpoint,
-                       uint64_t bytes,
-                       uint64_t *shed);
-
-/**
- * Captures the inner TCP segments of all circuits, as TCP/IP packets in pcap format: `capture` gets the bytes of a file,
- * from its header on, with `user`. They are not encrypted: the file shows what circuits carry. NULL stops; what was not
- * handed out yet is dropped then.
- *
- * UTCP_ERR_NULL, UTCP_ERR_HANDLE: not an endpoint.
- */
-int utcp_endpoint_set_capture(utcp_endpoint *endpoint,
+int utcp_endpoint_set_capture(struct utcp_endpoint *endpoint,
                               utcp_capture_fn capture,
                               void *user);
 
@@ -1670,7 +1167,7 @@ int utcp_endpoint_set_capture(utcp_endpoint *endpoint,
  *
  * UTCP_ERR_CLOSED: the connection has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a connection.
  */
-int utcp_connection_role(const utcp_connection *connection);
+int utcp_connection_role(const struct utcp_connection *connection);
 
 /**
  * Ends a connection: the peer is told, its circuits are reported closed with UTCP_CLOSE_CONNECTION, and connection_closed
@@ -1678,7 +1175,7 @@ int utcp_connection_role(const utcp_connection *connection);
  *
  * UTCP_ERR_CLOSED: it has ended already. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a connection.
  */
-int utcp_connection_close(utcp_connection *connection);
+int utcp_connection_close(struct utcp_connection *connection);
 
 /**
  * Frees a connection's handle, and ends the connection first if it has not ended. No callback comes for it any more. The
@@ -1687,7 +1184,7 @@ int utcp_connection_close(utcp_connection *connection);
  *
  * UTCP_ERR_HANDLE: it was freed already. UTCP_ERR_BUSY: called from inside the log hook; nothing was freed.
  */
-int utcp_connection_free(utcp_connection *connection);
+int utcp_connection_free(struct utcp_connection *connection);
 
 /**
  * While `hold` is not 0, the connection reports nothing of its circuits but the control circuit: no circuit_incoming,
@@ -1696,7 +1193,7 @@ int utcp_connection_free(utcp_connection *connection);
  *
  * UTCP_ERR_CLOSED: the connection has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a connection.
  */
-int utcp_connection_hold(utcp_connection *connection,
+int utcp_connection_hold(struct utcp_connection *connection,
                          int hold);
 
 /**
@@ -1704,7 +1201,7 @@ int utcp_connection_hold(utcp_connection *connection,
  * change it, and do not keep it beyond the next inject or process, or close or free of the connection. NULL: there is
  * none (not yet, or not any more), or `connection` is not a live connection.
  */
-struct ssl_st *utcp_connection_ssl(const utcp_connection *connection);
+struct ssl_st *utcp_connection_ssl(const struct utcp_connection *connection);
 
 /**
  * The peer's UDP address. `*len` is the room at `address` in bytes when called (28 are always enough, as
@@ -1713,7 +1210,7 @@ struct ssl_st *utcp_connection_ssl(const utcp_connection *connection);
  * UTCP_ERR_ARGUMENT: there is not enough room; nothing is written. UTCP_ERR_CLOSED: the endpoint was freed. UTCP_ERR_NULL,
  * UTCP_ERR_HANDLE: a pointer is not what it should be.
  */
-int utcp_connection_address(const utcp_connection *connection,
+int utcp_connection_address(const struct utcp_connection *connection,
                             struct sockaddr *address,
                             socklen_t *len);
 
@@ -1721,7 +1218,7 @@ int utcp_connection_address(const utcp_connection *connection,
  * The control circuit, number 0, which every ready connection has. The handle is borrowed: it is freed with the
  * connection's. NULL: the connection is not ready yet or has ended, or is not a live connection.
  */
-utcp_circuit *utcp_connection_control(utcp_connection *connection);
+struct utcp_circuit *utcp_connection_control(struct utcp_connection *connection);
 
 /**
  * Opens a circuit under a number of the relay's, which no open circuit of this connection has. The handle goes to
@@ -1732,22 +1229,22 @@ utcp_circuit *utcp_connection_control(utcp_connection *connection);
  * UTCP_ERR_CLOSED: it has ended. UTCP_ERR_LIMIT: too many circuits. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not
  * what it should be.
  */
-int utcp_connection_open_circuit(utcp_connection *connection,
+int utcp_connection_open_circuit(struct utcp_connection *connection,
                                  uint32_t number,
-                                 utcp_circuit **circuit);
+                                 struct utcp_circuit **circuit);
 
 /**
  * Keeps a pointer of the relay's with the handle, until the handle is freed. The library never follows it. Nothing happens
  * if `connection` is not a live handle.
  */
-void utcp_connection_set_user(utcp_connection *connection,
+void utcp_connection_set_user(struct utcp_connection *connection,
                               void *user);
 
 /**
  * The pointer that utcp_connection_set_user() has set; NULL if none was, or if `connection` is not a live handle. Works in
  * any state, also after UTCP_ERR_INTERNAL.
  */
-void *utcp_connection_user(const utcp_connection *connection);
+void *utcp_connection_user(const struct utcp_connection *connection);
 
 /**
  * Copies up to `room` bytes that were received, in order, to `buffer`, and their number to `*len` (at least 1, unless
@@ -1757,7 +1254,7 @@ void *utcp_connection_user(const utcp_connection *connection);
  * finished sending, and everything was read. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a
  * pointer is not what it should be. Nothing is written to `*len` with any of them.
  */
-int utcp_circuit_read(utcp_circuit *circuit,
+int utcp_circuit_read(struct utcp_circuit *circuit,
                       uint8_t *buffer,
                       size_t room,
                       size_t *len);
@@ -1770,7 +1267,7 @@ int utcp_circuit_read(utcp_circuit *circuit,
  * endpoint is over its memory budget. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is
  * not what it should be. Nothing is queued, nor written to `*written`, with any of them.
  */
-int utcp_circuit_write(utcp_circuit *circuit,
+int utcp_circuit_write(struct utcp_circuit *circuit,
                        const uint8_t *data,
                        size_t len,
                        size_t *written);
@@ -1778,13 +1275,13 @@ int utcp_circuit_write(utcp_circuit *circuit,
 /**
  * Bytes that can be read now. 0 if the circuit has ended or is not a live circuit.
  */
-size_t utcp_circuit_readable(const utcp_circuit *circuit);
+size_t utcp_circuit_readable(const struct utcp_circuit *circuit);
 
 /**
  * Bytes that can be written now. 0 if the circuit has ended or is not a live circuit. Asking does not make
  * circuit_writable come: only a write that was cut short does.
  */
-size_t utcp_circuit_room(const utcp_circuit *circuit);
+size_t utcp_circuit_room(const struct utcp_circuit *circuit);
 
 /**
  * Half-close: the peer reads the end of the stream after what was written. Reading goes on. When both sides have finished
@@ -1793,7 +1290,7 @@ size_t utcp_circuit_room(const utcp_circuit *circuit);
  * UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
  * circuit.
  */
-int utcp_circuit_finish(utcp_circuit *circuit);
+int utcp_circuit_finish(struct utcp_circuit *circuit);
 
 /**
  * Half-close, and discard what still arrives: this side is done with the circuit, but what was written still reaches the
@@ -1802,7 +1299,7 @@ int utcp_circuit_finish(utcp_circuit *circuit);
  * UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
  * circuit.
  */
-int utcp_circuit_close(utcp_circuit *circuit);
+int utcp_circuit_close(struct utcp_circuit *circuit);
 
 /**
  * Resets a circuit: both directions end at once, and what was not sent or read is dropped. circuit_closed does not come.
@@ -1811,7 +1308,7 @@ int utcp_circuit_close(utcp_circuit *circuit);
  * UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
  * circuit.
  */
-int utcp_circuit_abort(utcp_circuit *circuit);
+int utcp_circuit_abort(struct utcp_circuit *circuit);
 
 /**
  * Frees a circuit's handle. If the circuit has not ended: after utcp_circuit_close() it finishes by itself, otherwise it is
@@ -1820,7 +1317,7 @@ int utcp_circuit_abort(utcp_circuit *circuit);
  * UTCP_ERR_STATE: it is a control circuit, whose handle is freed with its connection's. UTCP_ERR_HANDLE: it was freed
  * already. UTCP_ERR_BUSY: called from inside the log hook; nothing was freed.
  */
-int utcp_circuit_free(utcp_circuit *circuit);
+int utcp_circuit_free(struct utcp_circuit *circuit);
 
 /**
  * Which events the circuit reports: UTCP_EVENT_READABLE and UTCP_EVENT_WRITABLE, or'ed; both at first. Unmasked again, an
@@ -1829,26 +1326,26 @@ int utcp_circuit_free(utcp_circuit *circuit);
  *
  * UTCP_ERR_RANGE: unknown bits. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a circuit.
  */
-int utcp_circuit_set_events(utcp_circuit *circuit,
+int utcp_circuit_set_events(struct utcp_circuit *circuit,
                             unsigned int mask);
 
 /**
  * The relay's number of the circuit, also after it has ended; 0 for the control circuit, and if it is not a live handle.
  */
-uint32_t utcp_circuit_number(const utcp_circuit *circuit);
+uint32_t utcp_circuit_number(const struct utcp_circuit *circuit);
 
 /**
  * The connection that the circuit belongs to, also after either has ended. NULL once the connection's handle was freed,
  * and if `circuit` is not a live handle.
  */
-utcp_connection *utcp_circuit_connection(const utcp_circuit *circuit);
+struct utcp_connection *utcp_circuit_connection(const struct utcp_circuit *circuit);
 
 /**
  * Switches congestion control, UTCP_CONGESTION_*.
  *
  * UTCP_ERR_RANGE: unknown value. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a circuit.
  */
-int utcp_circuit_set_congestion(utcp_circuit *circuit,
+int utcp_circuit_set_congestion(struct utcp_circuit *circuit,
                                 int congestion);
 
 /**
@@ -1856,7 +1353,7 @@ int utcp_circuit_set_congestion(utcp_circuit *circuit,
  *
  * UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a circuit.
  */
-int utcp_circuit_set_rate(utcp_circuit *circuit, uint64_t bytes_per_second);
+int utcp_circuit_set_rate(struct utcp_circuit *circuit, uint64_t bytes_per_second);
 
 /**
  * Sets how many bytes the circuit holds for sending, 4096 to 1073741824. What is held already stays.
@@ -1864,7 +1361,7 @@ int utcp_circuit_set_rate(utcp_circuit *circuit, uint64_t bytes_per_second);
  * UTCP_ERR_ARGUMENT: outside of these bounds. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not
  * a circuit.
  */
-int utcp_circuit_set_send_buffer(utcp_circuit *circuit,
+int utcp_circuit_set_send_buffer(struct utcp_circuit *circuit,
                                  size_t bytes);
 
 /**
@@ -1873,7 +1370,7 @@ int utcp_circuit_set_send_buffer(utcp_circuit *circuit,
  * UTCP_ERR_ARGUMENT: outside of these bounds. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not
  * a circuit.
  */
-int utcp_circuit_set_receive_buffer(utcp_circuit *circuit,
+int utcp_circuit_set_receive_buffer(struct utcp_circuit *circuit,
                                     size_t bytes);
 
 /**
@@ -1883,21 +1380,21 @@ int utcp_circuit_set_receive_buffer(utcp_circuit *circuit,
  * UTCP_ERR_ARGUMENT: 0 or beyond 255. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
  * circuit.
  */
-int utcp_circuit_set_priority(utcp_circuit *circuit,
+int utcp_circuit_set_priority(struct utcp_circuit *circuit,
                               unsigned int weight);
 
 /**
  * Keeps a pointer of the relay's with the handle, until the handle is freed. The library never follows it. Nothing happens
  * if `circuit` is not a live handle.
  */
-void utcp_circuit_set_user(utcp_circuit *circuit,
+void utcp_circuit_set_user(struct utcp_circuit *circuit,
                            void *user);
 
 /**
  * The pointer that utcp_circuit_set_user() has set; NULL if none was, or if `circuit` is not a live handle. Works in any
  * state, also after UTCP_ERR_INTERNAL.
  */
-void *utcp_circuit_user(const utcp_circuit *circuit);
+void *utcp_circuit_user(const struct utcp_circuit *circuit);
 
 /**
  * Reads the state of a circuit's TCP. Set info->size to sizeof(utcp_circuit_info) first: a caller with an older header gets
@@ -1907,8 +1404,8 @@ void *utcp_circuit_user(const utcp_circuit *circuit);
  * UTCP_ERR_SIZE: info->size is not set. UTCP_ERR_CLOSED: the endpoint was freed, or the circuit's connection was. UTCP_ERR_NULL,
  * UTCP_ERR_HANDLE: a pointer is not what it should be.
  */
-int utcp_circuit_get_info(const utcp_circuit *circuit,
-                          utcp_circuit_info *info);
+int utcp_circuit_get_info(const struct utcp_circuit *circuit,
+                          struct utcp_circuit_info *info);
 
 /**
  * Reads the state and the counters of a connection. Set stats->size to sizeof(utcp_connection_stats) first, as for
@@ -1917,16 +1414,16 @@ int utcp_circuit_get_info(const utcp_circuit *circuit,
  * UTCP_ERR_SIZE: stats->size is not set. UTCP_ERR_CLOSED: the endpoint was freed. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer
  * is not what it should be.
  */
-int utcp_connection_get_stats(const utcp_connection *connection,
-                              utcp_connection_stats *stats);
+int utcp_connection_get_stats(const struct utcp_connection *connection,
+                              struct utcp_connection_stats *stats);
 
 /**
  * Reads the counters of an endpoint. Set stats->size to sizeof(utcp_endpoint_stats) first, as for utcp_circuit_get_info().
  *
  * UTCP_ERR_SIZE: stats->size is not set. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
  */
-int utcp_endpoint_get_stats(const utcp_endpoint *endpoint,
-                            utcp_endpoint_stats *stats);
+int utcp_endpoint_get_stats(const struct utcp_endpoint *endpoint,
+                            struct utcp_endpoint_stats *stats);
 
 /**
  * Sends log records up to `max_level` (UTCP_LOG_*) to `hook`, with `user`; `hook` NULL turns the log off, and `max_level`

@@ -27,6 +27,7 @@ mod fault;
 mod guard;
 mod handle;
 mod log;
+mod opaque;
 mod shared;
 mod size;
 mod stats;
@@ -35,27 +36,4 @@ mod version;
 #[cfg(test)]
 mod tests;
 
-/// OpenSSL's SSL.
-pub struct ssl_st {
-    _opaque: [u8; 0],
-}
-
-/// Configuration of endpoints to come.
-pub struct utcp_config {
-    _opaque: [u8; 0],
-}
-
-/// One UDP socket and all peers behind it.
-pub struct utcp_endpoint {
-    _opaque: [u8; 0],
-}
-
-/// One peer relay: a DTLS session and its circuits.
-pub struct utcp_connection {
-    _opaque: [u8; 0],
-}
-
-/// One circuit: a TCP connection of its own.
-pub struct utcp_circuit {
-    _opaque: [u8; 0],
-}
+use opaque::{ssl_st, utcp_circuit, utcp_config, utcp_connection, utcp_endpoint};
