@@ -111,13 +111,6 @@ pub(super) unsafe fn read(address: *const sockaddr, len: socklen_t) -> Result<So
     }
 }
 
-/// Whether a peer can be reached under it at all.
-pub(super) fn is_usable(address: &SocketAddr) -> bool {
-    let ip = address.ip().to_canonical();
-    let broadcast = ip == Ipv4Addr::BROADCAST;
-    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
-}
-
 /// Writes an address to the caller's buffer of `*len` octets, and its length to `*len`.
 ///
 /// # Safety
@@ -237,22 +230,5 @@ mod tests {
         let result = unsafe { write(address, buffer.as_mut_ptr().cast(), &raw mut len) };
         assert_eq!((result, len), (Ok(()), 16));
         assert_eq!(buffer[16..], [0xAA; ROOM - 16]);
-    }
-
-    #[test]
-    fn addresses_that_cannot_be_a_peers_are_told() {
-        for text in [
-            "0.0.0.0:1",
-            "[::]:1",
-            "192.0.2.1:0",
-            "224.0.0.1:1",
-            "[ff02::1]:1",
-            "255.255.255.255:1",
-        ] {
-            assert!(!is_usable(&text.parse().expect("an address")), "{text}");
-        }
-        for text in ["127.0.0.1:1", "[2001:db8::1]:65535", "[::ffff:192.0.2.1]:1"] {
-            assert!(is_usable(&text.parse().expect("an address")), "{text}");
-        }
     }
 }

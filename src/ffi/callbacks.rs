@@ -17,6 +17,9 @@ use crate::endpoint::Datagram;
 #[repr(C)]
 pub struct utcp_datagram {
     /// The peer's address: a struct sockaddr_in or sockaddr_in6, and no larger than that.
+    ///
+    /// An IPv4 address mapped into IPv6, as a dual-stack socket reports it, is the IPv4 address: the library hands out
+    /// sockaddr_in for it, which Linux accepts on such a socket.
     pub address: *const sockaddr,
     /// Its length in bytes.
     pub address_len: socklen_t,
@@ -97,7 +100,7 @@ pub struct utcp_callbacks {
         Option<unsafe extern "C" fn(user: *mut c_void, circuit: *mut utcp_circuit)>,
     /// There is room to write again.
     ///
-    /// Edge-triggered: called once after a write that took less than it was given, when half of the buffer is free.
+    /// Edge-triggered: called once after a write that took less than it was given, when half of the room is free.
     pub circuit_writable:
         Option<unsafe extern "C" fn(user: *mut c_void, circuit: *mut utcp_circuit)>,
     /// The circuit has ended, for the reason UTCP_CLOSE_*. Free the handle, here or later. Not called for the control

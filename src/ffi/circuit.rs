@@ -70,8 +70,8 @@ pub unsafe extern "C" fn utcp_circuit_read(
 /// Queues data to be sent, as much of it as there is room for, and puts to `*written` how many bytes that were. They are
 /// copied. If that is less than `len`, circuit_writable comes when there is room again.
 ///
-/// UTCP_ERR_WOULD_BLOCK: there is no room at all. UTCP_ERR_STATE: utcp_circuit_finish() was called. UTCP_ERR_MEMORY: the
-/// endpoint is over its memory budget. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is
+/// UTCP_ERR_WOULD_BLOCK: there is no room at all, or the endpoint is at its memory budget. UTCP_ERR_STATE:
+/// utcp_circuit_finish() was called. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is
 /// not what it should be. Nothing is queued, nor written to `*written`, with any of them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_circuit_write(
@@ -125,14 +125,13 @@ pub unsafe extern "C" fn utcp_circuit_finish(circuit: *mut utcp_circuit) -> c_in
     // SAFETY: the caller's promise.
     code(unsafe {
         with(circuit, |shared, slot| {
-            let id = not_control(slot)?.id();
-            shared.core(|core| core.finish(id))?
+            shared.core(|core| core.finish(slot.id()))?
         })
     })
 }
 
 /// Half-close, and discard what still arrives: this side is done with the circuit, but what was written still reaches the
-/// peer. circuit_closed follows when it has, unless the handle is freed before.
+/// peer. The number may be used again at once. circuit_closed follows at the end, unless the handle is freed before.
 ///
 /// UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
 /// circuit.
@@ -141,8 +140,7 @@ pub unsafe extern "C" fn utcp_circuit_close(circuit: *mut utcp_circuit) -> c_int
     // SAFETY: the caller's promise.
     code(unsafe {
         with(circuit, |shared, slot| {
-            let id = not_control(slot)?.id();
-            shared.core(|core| core.close(id))?
+            shared.core(|core| core.close(slot.id()))?
         })
     })
 }
@@ -157,8 +155,7 @@ pub unsafe extern "C" fn utcp_circuit_abort(circuit: *mut utcp_circuit) -> c_int
     // SAFETY: the caller's promise.
     code(unsafe {
         with(circuit, |shared, slot| {
-            let id = not_control(slot)?.id();
-            shared.core(|core| core.abort(id))?
+            shared.core(|core| core.abort(slot.id()))?
         })
     })
 }
@@ -272,14 +269,14 @@ pub unsafe extern "C" fn utcp_circuit_set_send_buffer(
     bytes: usize,
 ) -> c_int {
     let set = |shared: &Shared, slot: CircuitSlot| {
-        let bytes = buffer_size(bytes)?;
         shared.core(|core| core.set_send_buffer(slot.id(), bytes))?
     };
     // SAFETY: the caller's promise.
     code(unsafe { with(circuit, set) })
 }
 
-/// Sets the largest receive window in bytes, 4096 to 1073741824. What was promised to the peer is not taken back.
+/// Sets the largest receive window in bytes, 4096 to 1073741824. What was promised to the peer is not taken back, and no
+/// window can exceed the largest that could be told when the circuit was opened (its window scale).
 ///
 /// UTCP_ERR_ARGUMENT: outside of these bounds. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not
 /// a circuit.
@@ -289,20 +286,10 @@ pub unsafe extern "C" fn utcp_circuit_set_receive_buffer(
     bytes: usize,
 ) -> c_int {
     let set = |shared: &Shared, slot: CircuitSlot| {
-        let bytes = buffer_size(bytes)?;
         shared.core(|core| core.set_receive_buffer(slot.id(), bytes))?
     };
     // SAFETY: the caller's promise.
     code(unsafe { with(circuit, set) })
-}
-
-/// The bounds of UTCP_OPTION_SEND_BUFFER and UTCP_OPTION_RECEIVE_BUFFER.
-fn buffer_size(bytes: usize) -> Result<usize, Error> {
-    if (4_096..=1 << 30).contains(&bytes) {
-        Ok(bytes)
-    } else {
-        Err(Error::Argument)
-    }
 }
 
 /// Sets the circuit's weight, 1 to 255, at first 16: its share of the connection, against the other circuits' that have
@@ -316,10 +303,7 @@ pub unsafe extern "C" fn utcp_circuit_set_priority(
     weight: c_uint,
 ) -> c_int {
     let set = |shared: &Shared, slot: CircuitSlot| {
-        let weight = u8::try_from(weight)
-            .ok()
-            .filter(|weight| *weight > 0)
-            .ok_or(Error::Argument)?;
+        let weight = u8::try_from(weight).map_err(|_| Error::Argument)?;
         shared.core(|core| core.set_priority(slot.id(), weight))?
     };
     // SAFETY: the caller's promise.

@@ -39,7 +39,7 @@ pub(super) unsafe fn with<T>(
 /// This side's part in the DTLS handshake, UTCP_ROLE_*, or an error number (which is negative). When both sides connect at
 /// the same time, the one that called utcp_endpoint_connect() may become the server.
 ///
-/// UTCP_ERR_CLOSED: the connection has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a connection.
+/// UTCP_ERR_CLOSED: the endpoint was freed. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a connection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_connection_role(connection: *const utcp_connection) -> c_int {
     // SAFETY: the caller's promise.
@@ -68,8 +68,9 @@ pub unsafe extern "C" fn utcp_connection_close(connection: *mut utcp_connection)
     })
 }
 
-/// Frees a connection's handle, and ends the connection first if it has not ended. No callback comes for it any more. The
-/// handle of its control circuit goes with it; those of its other circuits stay valid, as closed, until they are freed.
+/// Frees a connection's handle, and ends the connection first if it has not ended. No callback comes any more for it or
+/// its circuits, which end too. The handle of its control circuit goes with it; those of its other circuits stay valid, as
+/// closed, until they are freed.
 /// NULL is allowed and does nothing.
 ///
 /// UTCP_ERR_HANDLE: it was freed already. UTCP_ERR_BUSY: called from inside the log hook; nothing was freed.

@@ -198,6 +198,11 @@ impl<'a> Drive<'a> {
     ) -> Result<(), Error> {
         let shared = self.shared;
         let accept = match (shared.callbacks.circuit_incoming, self.known(connection)) {
+            (Some(_), Some(_)) if shared.circuit(id).is_some() => {
+                // Never meant to happen; the old handle stays the relay's, and finds nothing behind it.
+                log::error!("a circuit comes in under the id of another");
+                return shared.core(|core| core.accept_circuit(id, false));
+            }
             (Some(callback), Some(slot)) => {
                 let circuit = shared.add_circuit(id, connection, number);
                 // SAFETY: the relay's function, with two live handles.

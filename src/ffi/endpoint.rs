@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 
 use libc::{sockaddr, socklen_t};
 
-use super::address::{self, is_usable};
+use super::address;
 use super::bytes::{Out, slice};
 use super::callbacks::{utcp_callbacks, utcp_capture_fn, utcp_datagram};
 use super::config::{credentials, for_endpoint};
@@ -241,9 +241,6 @@ pub unsafe extern "C" fn utcp_endpoint_connect(
         let (peer, out) = unsafe { (address::read(peer, peer_len)?, Out::new(connection)?) };
         // SAFETY: the caller's promise.
         let pin: &[u8] = unsafe { slice(pin, if pin.is_null() { 0 } else { PIN }) }?;
-        if !is_usable(&peer) {
-            return Err(Error::Argument);
-        }
         let now = shared.advance(now)?;
         let id = shared.core(|core| core.connect(now, peer, pin.try_into().ok()))??;
         let slot = shared.add_connection(id);
@@ -363,12 +360,7 @@ pub unsafe extern "C" fn utcp_endpoint_set_capture(
     user: *mut c_void,
 ) -> c_int {
     let set = |shared: &Shared| {
-        shared.core(|core| {
-            // Off and on, so that a new file starts with its header.
-            core.set_capture(false);
-            core.take_capture();
-            core.set_capture(capture.is_some());
-        })?;
+        shared.core(|core| core.set_capture(capture.is_some()))?;
         shared.capture.set((capture, user));
         Ok(())
     };

@@ -22,7 +22,7 @@ mod connection;
 mod drive;
 mod endpoint;
 mod error;
-#[cfg(feature = "fault-injection")]
+#[cfg(any(test, feature = "fault-injection"))]
 mod fault;
 mod guard;
 mod handle;

@@ -11,6 +11,7 @@ use super::{circuit, connection, endpoint, utcp_circuit, utcp_connection, utcp_e
 use crate::endpoint::ConnectionState;
 use crate::error::Error;
 use crate::stats::{CircuitInfo, ConnectionInfo, EndpointStats};
+use crate::tcp::State;
 
 /// TCP state (RFC 9293) SYN-SENT: the request to open was sent.
 pub const UTCP_TCP_SYN_SENT: u32 = 1;
@@ -44,20 +45,16 @@ const _: () = {
     assert!(UTCP_CONNECTION_HANDSHAKING == ConnectionState::Handshaking as u32);
     assert!(UTCP_CONNECTION_READY == ConnectionState::Ready as u32);
     assert!(UTCP_CONNECTION_CLOSED == ConnectionState::Closed as u32);
-    // In the order of RFC 9293.
-    let states = [
-        UTCP_TCP_SYN_SENT,
-        UTCP_TCP_SYN_RECEIVED,
-        UTCP_TCP_ESTABLISHED,
-        UTCP_TCP_FIN_WAIT_1,
-        UTCP_TCP_FIN_WAIT_2,
-        UTCP_TCP_CLOSE_WAIT,
-        UTCP_TCP_CLOSING,
-        UTCP_TCP_LAST_ACK,
-        UTCP_TCP_TIME_WAIT,
-        UTCP_TCP_CLOSED,
-    ];
-    assert!(states[0] == 1 && states[9] == 10);
+    assert!(UTCP_TCP_SYN_SENT == State::SynSent as u32);
+    assert!(UTCP_TCP_SYN_RECEIVED == State::SynReceived as u32);
+    assert!(UTCP_TCP_ESTABLISHED == State::Established as u32);
+    assert!(UTCP_TCP_FIN_WAIT_1 == State::FinWait1 as u32);
+    assert!(UTCP_TCP_FIN_WAIT_2 == State::FinWait2 as u32);
+    assert!(UTCP_TCP_CLOSE_WAIT == State::CloseWait as u32);
+    assert!(UTCP_TCP_CLOSING == State::Closing as u32);
+    assert!(UTCP_TCP_LAST_ACK == State::LastAck as u32);
+    assert!(UTCP_TCP_TIME_WAIT == State::TimeWait as u32);
+    assert!(UTCP_TCP_CLOSED == State::Closed as u32);
 };
 
 /// A circuit's TCP from the inside, as Linux's struct tcp_info.
@@ -142,7 +139,7 @@ unsafe impl Versioned for utcp_circuit_info {
 pub struct utcp_connection_stats {
     /// sizeof(utcp_connection_stats), set by the caller before the call.
     pub size: usize,
-    /// UTCP_ROLE_*; 0 once the connection has ended.
+    /// UTCP_ROLE_*.
     pub role: u32,
     /// UTCP_CONNECTION_*.
     pub state: u32,
@@ -359,7 +356,7 @@ fn endpoint_stats(stats: &EndpointStats) -> utcp_endpoint_stats {
 /// the members it knows, a caller with a newer one finds zeroes in those that this library does not know. After the circuit
 /// has ended, these are the last values.
 ///
-/// UTCP_ERR_SIZE: info->size is not set. UTCP_ERR_CLOSED: the endpoint was freed, or the circuit's connection was. UTCP_ERR_NULL,
+/// UTCP_ERR_SIZE: info->size is not set. UTCP_ERR_CLOSED: the endpoint was freed, or the connection's handle was. UTCP_ERR_NULL,
 /// UTCP_ERR_HANDLE: a pointer is not what it should be.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_circuit_get_info(
@@ -400,8 +397,7 @@ pub unsafe extern "C" fn utcp_connection_get_stats(
                 core.connection_state(id),
             )
         })?;
-        let role = role.map_or(0, |role| role as u32);
-        let found = connection_stats(&info.ok_or(Error::Closed)?, role, state as u32);
+        let found = connection_stats(&info.ok_or(Error::Closed)?, role? as u32, state as u32);
         // SAFETY: the caller's promise.
         unsafe { size::write(stats, &found) }
     };
