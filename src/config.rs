@@ -34,7 +34,7 @@ pub struct Config {
     pub max_connections: usize,
     /// Handshakes in progress at once in which this side is the server.
     pub max_half_open: usize,
-    /// Circuits on one connection at once.
+    /// Circuits on one connection at once, control included.
     pub max_circuits: usize,
     /// Octets a circuit holds for sending (unacknowledged and unsent).
     pub send_buffer: usize,
@@ -89,7 +89,7 @@ impl Config {
             && (576..=65_507).contains(&self.datagram_size)
             && (SECOND / 10..=3_600 * SECOND).contains(&self.handshake_timeout)
             && (SECOND..=86_400 * SECOND).contains(&self.dead_timeout)
-            && self.memory_budget >= 65_536;
+            && self.memory_budget >= 131_072;
         if ok { Ok(()) } else { Err(Error::Argument) }
     }
 }
