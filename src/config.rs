@@ -89,7 +89,7 @@ impl Config {
             && (576..=65_507).contains(&self.datagram_size)
             && (SECOND / 10..=3_600 * SECOND).contains(&self.handshake_timeout)
             && (SECOND..=86_400 * SECOND).contains(&self.dead_timeout)
-            && self.memory_budget >= 131_072;
+            && self.memory_budget >= 65_536;
         if ok { Ok(()) } else { Err(Error::Argument) }
     }
 }
