@@ -36,7 +36,7 @@ fn plaintext_alerts_never_matter() {
         let mut pair = Pair::new(&context(), context());
         for _ in 0..steps {
             if let Some(datagram) = pair.client.take_output() {
-                let reply = pair.to_server(&datagram);
+                let reply = pair.deliver(&datagram);
                 drain(&mut pair.client, pair.now, &reply);
             } else if let Some(datagram) = pair.server().take_output() {
                 drain(&mut pair.client, pair.now, &datagram);
@@ -74,10 +74,10 @@ fn broken_handshake_records_do_not_end_a_handshake() {
     for seed in 0..40 {
         let mut pair = Pair::new(&context(), context());
         let hello = pair.client.take_output().unwrap();
-        let reply = pair.to_server(&hello);
+        let reply = pair.deliver(&hello);
         drain(&mut pair.client, pair.now, &reply);
         let hello = pair.client.take_output().unwrap();
-        pair.to_server(&hello);
+        pair.deliver(&hello);
         for i in 0..50u8 {
             let n = random.below(40) as usize;
             let body = random.octets(n);
