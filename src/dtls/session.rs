@@ -79,7 +79,7 @@ pub struct Session {
     /// The last flight of this side, while it may have to be repeated.
     flight: Option<Flight>,
     numbers: Numbers,
-    /// Numbers that incoming epoch-0 records have for OpenSSL.
+    /// Numbers that incoming epoch-0 records have for OpenSSL. A promoted ClientHello had 0.
     shown: Numbers,
     deadline: Time,
     /// Handshake and alert datagrams to be sent.
