@@ -16,7 +16,7 @@ const LAST_TIMEOUT: Micros = 3_200 * MILLISECOND;
 /// How often a final flight is repeated at most.
 const MAX_REPEATS: u32 = 32;
 
-/// Numbers of outgoing epoch-0 records.
+/// Numbers of epoch-0 records.
 #[derive(Debug)]
 pub(super) struct Numbers(pub u64);
 
