@@ -163,7 +163,7 @@ pub unsafe extern "C" fn utcp_connection_control(
 
 /// Opens a circuit under a number of the relay's, which no open circuit of this connection has. The handle goes to
 /// `*circuit`, and is the caller's to free. It can be written to at once: that data travels with the request to open. Whether
-/// the peer takes the circuit shows later: circuit_closed comes with UTCP_CLOSE_RESET if it does not.
+/// the peer takes the circuit shows later: circuit_closed comes with UTCP_CLOSE_REFUSED if it does not.
 ///
 /// UTCP_ERR_IN_USE: the number is taken. UTCP_ERR_ARGUMENT: the number is 0. UTCP_ERR_STATE: the connection is not ready.
 /// UTCP_ERR_CLOSED: it has ended. UTCP_ERR_LIMIT: too many circuits. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not
