@@ -139,19 +139,18 @@ impl Link {
     pub fn loss(self, probability: f64) -> Link {
         self.stage(Kind::Loss(probability))
     }
-    /// Loss in bursts (Gilbert-Elliott), `mean` datagrams long, everything lost within one; `share` of all is lost.
+    /// Loss in bursts (Gilbert-Elliott), `mean` datagrams long, with three of four lost within one; `share` of all is
+    /// lost. That some pass keeps a burst from outlasting many timeouts when little is sent.
     pub fn burst_loss(self, share: f64, mean: f64) -> Link {
         let leave = 1.0 / mean;
+        let loss = 0.75;
         // Stationary share of the bad state: enter / (enter + leave).
-        let enter = if share > 0.0 {
-            leave * share / (1.0 - share)
-        } else {
-            0.0
-        };
+        let bad = share / loss;
+        let enter = leave * bad / (1.0 - bad);
         self.stage(Kind::Burst {
             enter,
             leave,
-            loss: 1.0,
+            loss,
             bad: false,
         })
     }

@@ -16,3 +16,4 @@ mod net;
 mod plan;
 mod rng;
 mod stream;
+mod tcp;
