@@ -7,7 +7,7 @@ use super::recovery::prr::Prr;
 use super::segment::{Flags, Segment};
 use super::seq::Seq;
 use super::state::State;
-use super::tcb::{FIN_WAIT_2, Recovery, Tcb};
+use super::tcb::{Recovery, Tcb};
 use crate::error::CloseReason;
 use crate::pool::Pool;
 use crate::time::{MILLISECOND, Micros, Time};
@@ -366,9 +366,6 @@ impl Tcb {
             match self.state {
                 State::FinWait1 => {
                     self.state = State::FinWait2;
-                    if self.discard {
-                        self.wait_at = now + FIN_WAIT_2;
-                    }
                 }
                 State::Closing => self.enter_time_wait(now),
                 State::LastAck => self.end(pool, CloseReason::Done),

@@ -7,10 +7,13 @@ use super::segment::{Flags, MAX_SACK_BLOCKS, Options, SackBlocks, Segment};
 use super::seq::Seq;
 use super::state::State;
 use super::tcb::{Recovery, Tcb};
-use crate::time::{Micros, Time};
+use crate::time::{Micros, SECOND, Time};
 
 /// The most that a rate cap lets out at once: this much time's worth.
 const RATE_BURST: Micros = 5_000;
+
+/// How long a circuit that the relay has closed waits for the peer's FIN.
+const FIN_WAIT_2: Micros = 60 * SECOND;
 
 /// A reset to be sent for a circuit that is no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -386,6 +389,9 @@ impl Tcb {
         } else {
             Time::NEVER
         };
+        if self.discard && self.state == State::FinWait2 && self.wait_at == Time::NEVER {
+            self.wait_at = now + FIN_WAIT_2;
+        }
         // If the peer's window holds everything back, it has to be probed.
         if allowed && self.retransmit_at == Time::NEVER && self.wants_probe() {
             self.retransmit_at = now + self.rtt.rto();

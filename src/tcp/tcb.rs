@@ -21,9 +21,6 @@ use crate::time::{Micros, SECOND, Time};
 /// peer's retransmissions of its FIN (RFC 9293 section 3.6.1 says 2 MSL, 4 minutes).
 pub const TIME_WAIT: Micros = 60 * SECOND;
 
-/// How long a circuit that the relay has closed waits for the peer's FIN.
-pub const FIN_WAIT_2: Micros = 60 * SECOND;
-
 /// Unsent octets that are taken in however small the congestion window is.
 const MIN_UNSENT: u64 = 16 * 1024;
 
@@ -353,15 +350,10 @@ impl Tcb {
     // ---- ending ----
 
     /// Finishes, and throws away what still arrives.
-    pub fn close(&mut self, now: Option<Time>, pool: &mut Pool) {
+    pub fn close(&mut self, pool: &mut Pool) {
         self.finish();
         self.discard = true;
         self.receive.discard(pool);
-        if self.state == State::FinWait2
-            && let Some(now) = now
-        {
-            self.wait_at = now + FIN_WAIT_2;
-        }
     }
 
     /// Whether [`Tcb::close`] was called.
@@ -459,6 +451,11 @@ impl Tcb {
     /// Octets queued in both directions.
     pub fn queued(&self) -> usize {
         self.queue.len() + self.receive.readable() + self.receive.out_of_order()
+    }
+
+    /// Octets received in order so far.
+    pub fn bytes_received(&self) -> u64 {
+        self.counters.bytes_received
     }
 
     /// Everything about it; `number` and `wire_id` are for the caller to fill in.

@@ -34,7 +34,7 @@ impl Malformed {
         Malformed::OptionLength,
     ];
 
-    /// A fixed name of one word, as in docs/tortp.md.
+    /// A fixed name, as in docs/tortp.md.
     pub fn name(self) -> &'static str {
         match self {
             Malformed::Version => "version",

@@ -100,6 +100,26 @@ pub enum Untranslatable {
 }
 
 impl Untranslatable {
+    /// A fixed name, as in docs/tortp.md.
+    pub fn name(self) -> &'static str {
+        match self {
+            Untranslatable::Family => "family",
+            Untranslatable::TooLong => "too-long",
+            Untranslatable::Field => "field",
+            Untranslatable::IpVersion => "ip-version",
+            Untranslatable::IpLength => "ip-length",
+            Untranslatable::IpChecksum => "ip-checksum",
+            Untranslatable::IpOptions => "ip-options",
+            Untranslatable::Fragment => "fragment",
+            Untranslatable::Protocol => "protocol",
+            Untranslatable::TcpHeader => "tcp-header",
+            Untranslatable::TcpChecksum => "tcp-checksum",
+            Untranslatable::Acknowledgement => "acknowledgement",
+            Untranslatable::UrgentPointer => "urgent-pointer",
+            Untranslatable::Options(malformed) => malformed.name(),
+        }
+    }
+
     /// A fixed English sentence.
     pub fn text(self) -> &'static str {
         match self {
