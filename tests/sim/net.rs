@@ -554,7 +554,7 @@ impl Net {
                 let plan = host.flows[id].plan;
                 plan.is_none_or(|p| shared.plans[p].pending[host.flows[id].side])
             };
-            for id in host.flows.keys().filter(|id| waiting(id)).take(24) {
+            for id in host.flows.keys().filter(|id| waiting(id)).take(6) {
                 let flow = &host.flows[id];
                 let _ = writeln!(out, "  {flow:?}");
                 if let Some(plan) = flow.plan {
