@@ -237,7 +237,7 @@ impl Connection {
             SessionState::Failed => self.end(CloseReason::Handshake, shared),
         }
         if self.phase == Phase::Ready
-            && let Some(reason) = self.circuits.control_ended()
+            && let Some(reason) = self.circuits.lost()
         {
             let reason = match reason {
                 CloseReason::Timeout => CloseReason::Timeout,

@@ -162,14 +162,9 @@ unsafe extern "C" fn ctrl(bio: *mut ffi::BIO, command: c_int, _: c_long, _: *mut
     match command {
         FLUSH | SET_NEXT_TIMEOUT => 1,
         QUERY_MTU | GET_MTU | SET_MTU | GET_FALLBACK_MTU => {
-            // SAFETY: OpenSSL calls this with a BIO of this module.
-            let channel = unsafe { channel(bio) };
-            // SAFETY: not null, and not borrowed elsewhere while OpenSSL runs.
-            let mtu = if channel.is_null() {
-                0
-            } else {
-                unsafe { (*channel).mtu }
-            };
+            // SAFETY: OpenSSL calls this with a BIO of this module. The channel is not borrowed elsewhere while
+            // OpenSSL runs.
+            let mtu = unsafe { channel(bio).as_ref().map_or(0, |channel| channel.mtu) };
             mtu as c_long
         }
         // Among them: octets pending either way, the overhead that the MTU does not include, whether the MTU was

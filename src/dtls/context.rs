@@ -11,7 +11,7 @@ use super::bio::{Method, Port};
 use super::cookie::Cookies;
 use super::credentials::Credentials;
 use super::openssl::{self, Ssl, SslCtx};
-use super::record::{ClientHello, Record, hello_verify_request};
+use super::record::{ClientHello, Record, hello_verify_request, renumber};
 use super::session::Session;
 use crate::config::{ClientCertificate, Config};
 use crate::endpoint::Role;
@@ -160,10 +160,13 @@ impl Context {
         // SAFETY: the reference returned is ours.
         let address =
             unsafe { openssl::Address::from_raw(openssl::BIO_ADDR_new()) }.ok_or(Error::Memory)?;
+        // From here on OpenSSL sees plaintext records under numbers of the session's, of which this is the first.
+        let mut numbered = record.bytes.to_vec();
+        renumber(&mut numbered, 0);
         openssl::clear_errors();
         // A fresh SSL takes a ClientHello with a cookie from DTLSv1_listen only.
         // SAFETY: SSL and address are valid.
-        let promoted = port.with_input(record.bytes, || unsafe {
+        let promoted = port.with_input(&numbered, || unsafe {
             openssl::DTLSv1_listen(ssl.as_ptr(), address.as_ptr())
         });
         if promoted != 1 {

@@ -16,7 +16,7 @@ const LAST_TIMEOUT: Micros = 3_200 * MILLISECOND;
 /// How often a final flight is repeated at most.
 const MAX_REPEATS: u32 = 32;
 
-/// Numbers of outgoing epoch-0 records.
+/// Numbers of epoch-0 records.
 #[derive(Debug)]
 pub(super) struct Numbers(pub u64);
 
@@ -249,7 +249,7 @@ mod tests {
             let mut flight = Flight::new(original.clone());
             let datagrams = send(&mut flight, &mut Numbers(0), limit);
             assert!(datagrams.iter().all(|datagram| datagram.len() <= limit));
-            let mut body = Vec::new();
+            let mut body: Vec<u8> = Vec::new();
             for (i, record) in records(&datagrams).iter().enumerate() {
                 assert_eq!(record.sequence, i as u64);
                 assert_eq!(record.body[..6], original[HEADER..HEADER + 6]);

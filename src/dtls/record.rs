@@ -1,5 +1,8 @@
 //! Record and handshake headers (RFC 6347, sections 4.1 and 4.2). Pure functions, every length checked.
 
+use super::session::Drop;
+use crate::endpoint::Role;
+
 /// Content types (RFC 5246, section 6.2.1).
 pub(super) const CHANGE_CIPHER_SPEC: u8 = 20;
 pub(super) const ALERT: u8 = 21;
@@ -73,27 +76,46 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// Whether a plaintext record holds a ChangeCipherSpec, or handshake messages or fragments whose lengths agree.
-    pub fn is_plausible_handshake(&self) -> bool {
+    /// Whether a plaintext record can be a ChangeCipherSpec, or handshake messages (or fragments) from a peer of this
+    /// role: by types and lengths only.
+    pub fn check_handshake(&self, sender: Role) -> Result<(), Drop> {
         if self.content == CHANGE_CIPHER_SPEC {
-            return self.body == [1];
+            return if self.body == [1] {
+                Ok(())
+            } else {
+                Err(Drop::BadRecord)
+            };
         }
         let mut rest = self.body;
         while let Some((header, body)) = rest.split_first_chunk::<HANDSHAKE_HEADER>() {
+            let senders = match header[0] {
+                // ClientHello, CertificateVerify, ClientKeyExchange.
+                CLIENT_HELLO | 15 | 16 => Some(Role::Client),
+                // ServerHello, HelloVerifyRequest, ServerKeyExchange, CertificateRequest, ServerHelloDone.
+                2 | HELLO_VERIFY_REQUEST | 12..=14 => Some(Role::Server),
+                // Certificate.
+                11 => None,
+                // HelloRequest among them; Finished is never in plaintext.
+                _ => return Err(Drop::BadRecord),
+            };
+            if senders.is_some_and(|role| role != sender) {
+                return Err(Drop::PeerHandshake);
+            }
             let (length, offset, fragment) = (
                 number(&header[1..4]),
                 number(&header[6..9]),
                 number(&header[9..12]),
             );
             if length > MAX_BODY || offset + fragment > length || (fragment == 0 && length > 0) {
-                return false;
+                return Err(Drop::BadRecord);
             }
-            match body.get(fragment..) {
-                Some(next) => rest = next,
-                None => return false,
-            }
+            rest = body.get(fragment..).ok_or(Drop::BadRecord)?;
         }
-        rest.is_empty() && !self.body.is_empty()
+        if rest.is_empty() && !self.body.is_empty() {
+            Ok(())
+        } else {
+            Err(Drop::BadRecord)
+        }
     }
 
     /// The message number of a plaintext handshake record.

@@ -57,6 +57,9 @@ pub enum Drop {
     PlaintextAlert,
     /// A handshake record that has come too late to matter, such as a repetition.
     Stale,
+    /// A handshake message that a peer of its role does not send, and the rest of the datagram: it is of a handshake
+    /// in the other direction.
+    PeerHandshake,
     /// Data ahead of the end of the handshake, more than is kept.
     Early,
     /// The session was not started, has ended, or failed.
@@ -76,6 +79,8 @@ pub struct Session {
     /// The last flight of this side, while it may have to be repeated.
     flight: Option<Flight>,
     numbers: Numbers,
+    /// Numbers that incoming epoch-0 records have for OpenSSL. A promoted ClientHello had 0.
+    shown: Numbers,
     deadline: Time,
     /// Handshake and alert datagrams to be sent.
     output: VecDeque<Vec<u8>>,
@@ -134,6 +139,7 @@ impl Session {
             datagram_size,
             flight: None,
             numbers: Numbers(0),
+            shown: Numbers(1),
             deadline: Time::NEVER,
             output: VecDeque::new(),
             written: Vec::new(),
@@ -198,9 +204,11 @@ impl Session {
                 return (data.len(), Incoming::Dropped(Drop::NotDtls));
             };
             used += record.bytes.len();
-            let incoming = self.record(now, &record, plain);
-            if incoming != Incoming::Nothing {
-                return (used, incoming);
+            match self.record(now, &record, plain) {
+                Incoming::Nothing => {}
+                // What follows belongs to the same handshake, and a Certificate does not tell who sent it.
+                other @ Incoming::Dropped(Drop::PeerHandshake) => return (data.len(), other),
+                other => return (used, other),
             }
         }
         (used, Incoming::Nothing)
@@ -232,11 +240,20 @@ impl Session {
                 if self.role == Role::Server && record.message_sequence() == Some(0) {
                     return Incoming::Dropped(Drop::Stale);
                 }
-                // What OpenSSL cannot parse ends the handshake. It need not be the peer's.
-                if !record.is_plausible_handshake() {
-                    return Incoming::Dropped(Drop::BadRecord);
+                // What OpenSSL cannot parse or does not expect ends the handshake. It need not be the peer's, or it
+                // belongs to a handshake in the other direction.
+                let sender = match self.role {
+                    Role::Client => Role::Server,
+                    Role::Server => Role::Client,
+                };
+                if let Err(reason) = record.check_handshake(sender) {
+                    return Incoming::Dropped(reason);
                 }
-                self.handshake(now, record.bytes);
+                // Its number is as little proven. OpenSSL would move its replay window to a forged one, and take what
+                // the peer sends for too old. Messages have numbers of their own, so repetitions do no harm.
+                let mut numbered = record.bytes.to_vec();
+                record::renumber(&mut numbered, self.shown.take());
+                self.handshake(now, &numbered);
                 Incoming::Nothing
             }
             (SessionState::Handshaking, 1, record::HANDSHAKE) => {

@@ -3,7 +3,7 @@
 use super::{CircuitId, ConnectionId, Endpoint};
 use crate::connection::Phase;
 use crate::connection::circuit::Circuit;
-use crate::connection::circuits::CONTROL;
+use crate::connection::circuits::{CONTROL, MEMORY_FOR_WRITERS};
 use crate::error::{CloseReason, Error};
 use crate::pool::Pool;
 use crate::stats::CircuitInfo;
@@ -68,6 +68,24 @@ impl Endpoint {
         connection.circuits.touched(wire, &mut self.shared);
         self.after(key);
         result
+    }
+
+    /// Writers wait for the pool, and it has blocks again.
+    pub(super) fn memory_is_back(&self) -> bool {
+        !self.shared.memory_waiters.is_empty()
+            && self.shared.pool.available() >= MEMORY_FOR_WRITERS
+    }
+
+    pub(super) fn wake_memory_waiters(&mut self) {
+        if !self.memory_is_back() {
+            return;
+        }
+        for id in std::mem::take(&mut self.shared.memory_waiters) {
+            let (key, wire) = split(id);
+            if let Some(connection) = self.connections.get_mut(&key) {
+                connection.circuits.memory_is_back(wire, &mut self.shared);
+            }
+        }
     }
 
     /// Copies what was received in order.

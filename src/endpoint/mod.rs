@@ -133,6 +133,7 @@ impl Endpoint {
                 pool: Pool::new(config.memory_budget),
                 timers: Timers::default(),
                 events: VecDeque::new(),
+                memory_waiters: Vec::new(),
                 rng,
                 capture: None,
                 config,
@@ -163,6 +164,7 @@ impl Endpoint {
                 Ok(())
             });
         }
+        self.wake_memory_waiters();
         self.transmit(now);
     }
 
@@ -171,6 +173,7 @@ impl Endpoint {
     /// Datagrams that the socket does not take are no work: call when it is writable.
     pub fn next_deadline(&self) -> Time {
         if !self.shared.events.is_empty()
+            || self.memory_is_back()
             || (!self.active.is_empty() && self.output.len() < OUTPUT_BOUND)
         {
             return Time(0);

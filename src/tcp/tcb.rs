@@ -304,6 +304,11 @@ impl Tcb {
         due
     }
 
+    /// A writer is to be told later, although the windows have room.
+    pub fn block_writer(&mut self) {
+        self.write_blocked = true;
+    }
+
     /// Half-close: a FIN follows what was written.
     pub fn finish(&mut self) {
         self.fin_queued = true;

@@ -21,7 +21,10 @@ fn every_size_arrives_in_both_directions() {
         let sealed = seal(&mut pair.client, &data);
         assert_eq!(sealed.len(), size + RECORD_OVERHEAD);
         assert_eq!(classify(&sealed), Kind::ApplicationData);
-        assert_eq!(drain(pair.server(), now, &sealed), [data.clone()]);
+        assert_eq!(
+            drain(pair.server(), now, &sealed),
+            std::slice::from_ref(&data)
+        );
         let sealed = seal(pair.server(), &data);
         assert_eq!(drain(&mut pair.client, now, &sealed), [data]);
     }

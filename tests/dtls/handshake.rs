@@ -276,7 +276,7 @@ fn a_path_narrower_than_configured_is_found_out() {
             while let Some(datagram) = pair.client.take_output() {
                 match datagram.len() <= width {
                     true => {
-                        let reply = pair.to_server(&datagram);
+                        let reply = pair.deliver(&datagram);
                         drain(&mut pair.client, now, &reply);
                     }
                     false => too_long += 1,
@@ -303,7 +303,7 @@ fn a_session_may_be_moved_at_any_time() {
     let mut pair = Pair::new(&context, Identity::p256().context(ClientCertificate::None));
     drop(context);
     let hello = pair.client.take_output().unwrap();
-    let reply = pair.to_server(&hello);
+    let reply = pair.deliver(&hello);
     drain(&mut pair.client, pair.now, &reply);
     let mut clients = vec![pair.client];
     clients.reserve(1_000);
@@ -328,7 +328,7 @@ fn an_unstarted_session_takes_and_sends_nothing() {
         identity.context(ClientCertificate::None),
     );
     let hello = pair.client.take_output().unwrap();
-    let reply = pair.to_server(&hello);
+    let reply = pair.deliver(&hello);
     drain(&mut pair.client, pair.now, &reply);
     let hello = pair.client.take_output().unwrap();
     let Listen::Promoted(mut server) = listener.listen(

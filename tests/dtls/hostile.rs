@@ -36,7 +36,7 @@ fn plaintext_alerts_never_matter() {
         let mut pair = Pair::new(&context(), context());
         for _ in 0..steps {
             if let Some(datagram) = pair.client.take_output() {
-                let reply = pair.to_server(&datagram);
+                let reply = pair.deliver(&datagram);
                 drain(&mut pair.client, pair.now, &reply);
             } else if let Some(datagram) = pair.server().take_output() {
                 drain(&mut pair.client, pair.now, &datagram);
@@ -74,10 +74,10 @@ fn broken_handshake_records_do_not_end_a_handshake() {
     for seed in 0..40 {
         let mut pair = Pair::new(&context(), context());
         let hello = pair.client.take_output().unwrap();
-        let reply = pair.to_server(&hello);
+        let reply = pair.deliver(&hello);
         drain(&mut pair.client, pair.now, &reply);
         let hello = pair.client.take_output().unwrap();
-        pair.to_server(&hello);
+        pair.deliver(&hello);
         for i in 0..50u8 {
             let n = random.below(40) as usize;
             let body = random.octets(n);
@@ -154,11 +154,8 @@ fn a_peer_with_the_keys_can_send_empty_records() {
     let now = pair.now;
     let empty = forger.record(DATA, b"");
     let full = forger.record(DATA, b"full");
-    assert_eq!(
-        outcomes(pair.server(), now, &empty),
-        [],
-        "neither data nor an error"
-    );
+    // OpenSSL 3.0 reports an empty record, later ones swallow it.
+    assert_eq!(drain(pair.server(), now, &empty), Vec::<Vec<u8>>::new());
     assert_eq!(drain(pair.server(), now, &full), [b"full"]);
     assert_eq!(pair.server().state(), SessionState::Established);
 }
@@ -212,5 +209,119 @@ fn the_peer_cannot_renegotiate() {
         let data = forger.record(DATA, b"data");
         assert_eq!(drain(to, now, &data), [b"data"]);
         assert_eq!(to.state(), SessionState::Established);
+    }
+}
+
+#[test]
+fn messages_of_a_handshake_in_the_other_direction_do_not_end_one() {
+    let identity = Identity::p256();
+    let context = || identity.context(ClientCertificate::None);
+    let both = (SessionState::Established, SessionState::Established);
+    // All plaintext that two sides have sent.
+    let mut other = Pair::new(&context(), context());
+    let seen = other.run();
+    assert_eq!(other.states(), both);
+    for steps in 0..3 {
+        let mut pair = Pair::new(&context(), context());
+        for _ in 0..steps {
+            if let Some(datagram) = pair.client.take_output() {
+                let reply = pair.deliver(&datagram);
+                drain(&mut pair.client, pair.now, &reply);
+            }
+        }
+        for (from_client, datagram) in &seen {
+            let session = match from_client {
+                true => Some(&mut pair.client),
+                false => pair.server.as_mut(),
+            };
+            if let Some(session) = session {
+                drain(session, pair.now, datagram);
+                assert_eq!(session.state(), SessionState::Handshaking);
+            }
+        }
+        // Their Finished is taken for ours at first, and found to be forged.
+        loop {
+            pair.run();
+            if pair.states() == both {
+                break;
+            }
+            let deadline = pair.client.deadline().min(pair.server().deadline());
+            assert!(deadline < Time(130 * SECOND), "step {steps}");
+            pair.now = deadline;
+            pair.client.timer(deadline);
+            pair.server().timer(deadline);
+        }
+    }
+}
+
+#[test]
+fn a_failure_is_told_to_the_log_once() {
+    use std::cell::Cell;
+    thread_local!(static LINES: Cell<Vec<String>> = const { Cell::new(Vec::new()) });
+    struct Logger;
+    impl log::Log for Logger {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            let mut lines = LINES.take();
+            lines.push(record.args().to_string());
+            LINES.set(lines);
+        }
+        fn flush(&self) {}
+    }
+    log::set_logger(&Logger).expect("the only logger of these tests");
+    log::set_max_level(log::LevelFilter::Trace);
+
+    let identity = Identity::p256();
+    let client = identity.context(ClientCertificate::None);
+    let mut pair = Pair::new(&client, identity.context(ClientCertificate::Require));
+    let mut seen = pair.run();
+    assert_eq!(pair.server().state(), SessionState::Failed);
+    seen.extend(seen.clone());
+    let now = pair.now;
+    for (_, datagram) in seen {
+        assert_eq!(
+            outcomes(pair.server(), now, &datagram)[0],
+            Incoming::Dropped(Drop::NoSession)
+        );
+    }
+    pair.server().close();
+    assert_eq!(pair.server().state(), SessionState::Failed);
+    assert_eq!(
+        LINES.take(),
+        ["DTLS handshake failed: peer did not return a certificate"]
+    );
+    // Neither garbage nor good sessions are worth a line.
+    let mut pair = Pair::established(&identity);
+    for record in [&[0; 40][..], &session_lost_alert()] {
+        drain(pair.server(), now, record);
+    }
+    assert_eq!(LINES.take(), Vec::<String>::new());
+}
+
+#[test]
+fn forged_record_numbers_do_not_block_a_handshake() {
+    let identity = Identity::p256();
+    let context = || identity.context(ClientCertificate::None);
+    for steps in 0..3 {
+        let mut pair = Pair::new(&context(), context());
+        for _ in 0..steps {
+            if let Some(datagram) = pair.client.take_output() {
+                let reply = pair.deliver(&datagram);
+                drain(&mut pair.client, pair.now, &reply);
+            }
+        }
+        // A ChangeCipherSpec with the last number there is; far ahead of its time, so that it does nothing else.
+        let forged = [
+            20, 0xfe, 0xfd, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 1, 1,
+        ];
+        drain(&mut pair.client, pair.now, &forged);
+        if let Some(server) = &mut pair.server {
+            drain(server, pair.now, &forged);
+        }
+        pair.run();
+        let both = (SessionState::Established, SessionState::Established);
+        assert_eq!(pair.states(), both, "step {steps}");
     }
 }

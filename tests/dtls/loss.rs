@@ -255,6 +255,7 @@ fn every_handshake_completes_over_a_bad_path() {
 fn heavier_loss_takes_longer_and_still_completes() {
     let (identity, mode) = &identities()[0];
     let (client, mut listener) = contexts(identity, *mode);
+    let mut completed = 0;
     for seed in 0..60 {
         let mut random = Random(1_000 + seed);
         let fate: Fate = Box::new(move |_, _| match random.below(10) < 6 {
@@ -262,12 +263,13 @@ fn heavier_loss_takes_longer_and_still_completes() {
             false => vec![random.below(300)],
         });
         let mut path = Path::new(&client, &mut listener, Time(0), fate);
-        // A cookie may grow too old while the client repeats it; a caller would begin anew long before.
-        assert!(
-            path.run(50 * SECOND).is_some() || path.server.is_none(),
-            "seed {seed}"
-        );
+        // While no cookie has come back there is no server; a cookie that took more than a minute is too old, and a
+        // caller would have begun anew long before.
+        let took = path.run(600 * SECOND);
+        assert!(took.is_some() || path.server.is_none(), "seed {seed}");
+        completed += u32::from(took.is_some());
     }
+    assert!(completed > 55, "{completed} of 60");
 }
 
 /// The final flight is lost again and again while the server's data gets through: the data must not move the

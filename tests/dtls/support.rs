@@ -150,7 +150,7 @@ impl Pair {
     }
 
     /// Gives the server's side a datagram; what the listener answers is returned.
-    pub fn to_server(&mut self, datagram: &[u8]) -> Vec<u8> {
+    pub fn deliver(&mut self, datagram: &[u8]) -> Vec<u8> {
         if let Some(server) = &mut self.server {
             assert_eq!(drain(server, self.now, datagram), Vec::<Vec<u8>>::new());
             return Vec::new();
@@ -173,7 +173,7 @@ impl Pair {
         loop {
             self.now = self.now + 5 * MILLISECOND;
             if let Some(datagram) = self.client.take_output() {
-                let reply = self.to_server(&datagram);
+                let reply = self.deliver(&datagram);
                 seen.push((true, datagram));
                 if !reply.is_empty() {
                     drain(&mut self.client, self.now, &reply);
