@@ -327,13 +327,7 @@ impl Circuits {
             && segment.options.circuit_number.is_some_and(|n| n != CONTROL)
     }
 
-    fn open_passively(
-        &mut self,
-        now: Time,
-        wire: u32,
-        segment: &Segment<'_>,
-        shared: &mut Shared,
-    ) {
+    fn open_passively(&mut self, now: Time, wire: u32, segment: &Segment<'_>, shared: &mut Shared) {
         if self.circuits.len() >= shared.config.max_circuits {
             self.stats.dropped_limit += 1;
             if let Some(reset) = reset_for(segment) {
@@ -343,13 +337,7 @@ impl Circuits {
         }
         let number = segment.options.circuit_number.unwrap_or(CONTROL);
         let iss = Seq(shared.rng.next_u32());
-        let tcb = Tcb::accept(
-            &self.settings(shared),
-            iss,
-            now,
-            &mut shared.pool,
-            segment,
-        );
+        let tcb = Tcb::accept(&self.settings(shared), iss, now, &mut shared.pool, segment);
         self.stats.payload_received += tcb.info().bytes_received;
         self.circuits
             .insert(wire, Box::new(Circuit::new(number, tcb, false)));
@@ -661,7 +649,8 @@ impl Circuits {
             }
             if circuit.deficit < size {
                 // Deficit round robin: a turn is worth a full datagram at the default weight.
-                let quantum = self.limit * usize::from(circuit.weight) / usize::from(DEFAULT_WEIGHT);
+                let quantum =
+                    self.limit * usize::from(circuit.weight) / usize::from(DEFAULT_WEIGHT);
                 circuit.deficit += quantum.max(1);
                 self.active.rotate_left(1);
                 continue;

@@ -72,8 +72,7 @@ impl Endpoint {
 
     /// Writers wait for the pool, and it has blocks again.
     pub(super) fn memory_is_back(&self) -> bool {
-        !self.shared.memory_waiters.is_empty()
-            && self.shared.pool.available() >= MEMORY_FOR_WRITERS
+        !self.shared.memory_waiters.is_empty() && self.shared.pool.available() >= MEMORY_FOR_WRITERS
     }
 
     pub(super) fn wake_memory_waiters(&mut self) {
