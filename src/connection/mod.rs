@@ -192,12 +192,8 @@ impl Connection {
                 Incoming::Dropped(dtls::Drop::PlaintextAlert) => {
                     self.circuits.stats.dropped_plaintext_alert += 1;
                     self.suspect(now, shared);
-                    break;
                 }
-                Incoming::Dropped(_) => {
-                    self.circuits.stats.dropped_record += 1;
-                    break;
-                }
+                Incoming::Dropped(_) => self.circuits.stats.dropped_record += 1,
             }
             first = false;
         }
