@@ -27,8 +27,8 @@ pub struct Ours {
     iss: Seq,
     now: Time,
     answers: Vec<Vec<u8>>,
-    /// What was asked for before there was a connection.
-    pub rejected: u64,
+    /// Nothing is written before the connection is established.
+    patient: bool,
 }
 
 pub fn settings() -> Settings {
@@ -56,7 +56,7 @@ impl Ours {
             iss: Seq(iss),
             now: Time(0),
             answers: Vec::new(),
-            rejected: 0,
+            patient: false,
         }
     }
 
@@ -70,6 +70,13 @@ impl Ours {
     /// Waits for one.
     pub fn passive(index: usize, settings: Settings, iss: u32) -> Box<Ours> {
         Box::new(Ours::new(index, settings, iss))
+    }
+
+    /// Waits for one, and puts no data on the SYN's answer.
+    pub fn patient(index: usize, settings: Settings, iss: u32) -> Box<Ours> {
+        let mut ours = Ours::new(index, settings, iss);
+        ours.patient = true;
+        Box::new(ours)
     }
 
     fn packet(&self, segment: &Segment<'_>) -> Vec<u8> {
@@ -109,7 +116,7 @@ impl Tcp for Ours {
                 let packet = self.packet(&reset.segment());
                 self.answers.push(packet);
             }
-            Err(_) => self.rejected += 1,
+            Err(_) => {}
         }
     }
 
@@ -157,6 +164,9 @@ impl Tcp for Ours {
 
     fn write(&mut self, data: &[u8]) -> usize {
         let Some(tcb) = &mut self.tcb else { return 0 };
+        if self.patient && tcb.state() == State::SynReceived {
+            return 0;
+        }
         match tcb.write(&mut self.pool, data) {
             Ok(n) => n,
             Err(Error::WouldBlock | Error::Closed) => 0,
