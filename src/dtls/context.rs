@@ -121,7 +121,7 @@ impl Context {
     /// OpenSSL sees the datagram only once the cookie is good: before, the whole cost is one HMAC (two to check a
     /// cookie of the previous minute) and no allocation beyond `reply`.
     pub fn listen(
-        &mut self,
+        &self,
         now: Time,
         peer: SocketAddr,
         datagram: &[u8],

@@ -25,6 +25,10 @@ impl Cookies {
 
     /// Whether this peer was given this cookie in this period or the one before.
     pub fn check(&self, now: Time, peer: SocketAddr, cookie: &[u8]) -> bool {
+        // Nothing is computed for a ClientHello that has none.
+        if cookie.len() != 32 {
+            return false;
+        }
         let period = now.0 / PERIOD;
         [Some(period), period.checked_sub(1)]
             .into_iter()
