@@ -483,6 +483,9 @@ typedef struct utcp_endpoint utcp_endpoint;
 typedef struct utcp_datagram {
   /**
    * The peer's address: a struct sockaddr_in or sockaddr_in6, and no larger than that.
+   *
+   * An IPv4 address mapped into IPv6, as a dual-stack socket reports it, is the IPv4 address: the library hands out
+   * sockaddr_in for it, which Linux accepts on such a socket.
    */
   const struct sockaddr *address;
   /**
@@ -569,7 +572,7 @@ typedef struct utcp_callbacks {
   /**
    * There is room to write again.
    *
-   * Edge-triggered: called once after a write that took less than it was given, when half of the buffer is free.
+   * Edge-triggered: called once after a write that took less than it was given, when half of the room is free.
    */
   void (*circuit_writable)(void *user, struct utcp_circuit *circuit);
   /**
@@ -730,7 +733,7 @@ typedef struct utcp_connection_stats {
    */
   size_t size;
   /**
-   * UTCP_ROLE_*; 0 once the connection has ended.
+   * UTCP_ROLE_*.
    */
   uint32_t role;
   /**
@@ -1165,7 +1168,7 @@ int utcp_endpoint_set_capture(struct utcp_endpoint *endpoint,
  * This side's part in the DTLS handshake, UTCP_ROLE_*, or an error number (which is negative). When both sides connect at
  * the same time, the one that called utcp_endpoint_connect() may become the server.
  *
- * UTCP_ERR_CLOSED: the connection has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a connection.
+ * UTCP_ERR_CLOSED: the endpoint was freed. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a connection.
  */
 int utcp_connection_role(const struct utcp_connection *connection);
 
@@ -1178,8 +1181,9 @@ int utcp_connection_role(const struct utcp_connection *connection);
 int utcp_connection_close(struct utcp_connection *connection);
 
 /**
- * Frees a connection's handle, and ends the connection first if it has not ended. No callback comes for it any more. The
- * handle of its control circuit goes with it; those of its other circuits stay valid, as closed, until they are freed.
+ * Frees a connection's handle, and ends the connection first if it has not ended. No callback comes any more for it or
+ * its circuits, which end too. The handle of its control circuit goes with it; those of its other circuits stay valid, as
+ * closed, until they are freed.
  * NULL is allowed and does nothing.
  *
  * UTCP_ERR_HANDLE: it was freed already. UTCP_ERR_BUSY: called from inside the log hook; nothing was freed.
@@ -1223,7 +1227,7 @@ struct utcp_circuit *utcp_connection_control(struct utcp_connection *connection)
 /**
  * Opens a circuit under a number of the relay's, which no open circuit of this connection has. The handle goes to
  * `*circuit`, and is the caller's to free. It can be written to at once: that data travels with the request to open. Whether
- * the peer takes the circuit shows later: circuit_closed comes with UTCP_CLOSE_RESET if it does not.
+ * the peer takes the circuit shows later: circuit_closed comes with UTCP_CLOSE_REFUSED if it does not.
  *
  * UTCP_ERR_IN_USE: the number is taken. UTCP_ERR_ARGUMENT: the number is 0. UTCP_ERR_STATE: the connection is not ready.
  * UTCP_ERR_CLOSED: it has ended. UTCP_ERR_LIMIT: too many circuits. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not
@@ -1263,8 +1267,8 @@ int utcp_circuit_read(struct utcp_circuit *circuit,
  * Queues data to be sent, as much of it as there is room for, and puts to `*written` how many bytes that were. They are
  * copied. If that is less than `len`, circuit_writable comes when there is room again.
  *
- * UTCP_ERR_WOULD_BLOCK: there is no room at all. UTCP_ERR_STATE: utcp_circuit_finish() was called. UTCP_ERR_MEMORY: the
- * endpoint is over its memory budget. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is
+ * UTCP_ERR_WOULD_BLOCK: there is no room at all, or the endpoint is at its memory budget. UTCP_ERR_STATE:
+ * utcp_circuit_finish() was called. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is
  * not what it should be. Nothing is queued, nor written to `*written`, with any of them.
  */
 int utcp_circuit_write(struct utcp_circuit *circuit,
@@ -1294,7 +1298,7 @@ int utcp_circuit_finish(struct utcp_circuit *circuit);
 
 /**
  * Half-close, and discard what still arrives: this side is done with the circuit, but what was written still reaches the
- * peer. circuit_closed follows when it has, unless the handle is freed before.
+ * peer. The number may be used again at once. circuit_closed follows at the end, unless the handle is freed before.
  *
  * UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
  * circuit.
@@ -1365,7 +1369,8 @@ int utcp_circuit_set_send_buffer(struct utcp_circuit *circuit,
                                  size_t bytes);
 
 /**
- * Sets the largest receive window in bytes, 4096 to 1073741824. What was promised to the peer is not taken back.
+ * Sets the largest receive window in bytes, 4096 to 1073741824. What was promised to the peer is not taken back, and no
+ * window can exceed the largest that could be told when the circuit was opened (its window scale).
  *
  * UTCP_ERR_ARGUMENT: outside of these bounds. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not
  * a circuit.
@@ -1401,7 +1406,7 @@ void *utcp_circuit_user(const struct utcp_circuit *circuit);
  * the members it knows, a caller with a newer one finds zeroes in those that this library does not know. After the circuit
  * has ended, these are the last values.
  *
- * UTCP_ERR_SIZE: info->size is not set. UTCP_ERR_CLOSED: the endpoint was freed, or the circuit's connection was. UTCP_ERR_NULL,
+ * UTCP_ERR_SIZE: info->size is not set. UTCP_ERR_CLOSED: the endpoint was freed, or the connection's handle was. UTCP_ERR_NULL,
  * UTCP_ERR_HANDLE: a pointer is not what it should be.
  */
 int utcp_circuit_get_info(const struct utcp_circuit *circuit,
