@@ -238,6 +238,33 @@ net_step(struct net *net, uint64_t limit)
 }
 
 void
+net_describe(const struct net *net)
+{
+  static const char *const kinds[] = { "connection_incoming", "connection_verify", "connection_ready",
+                                       "connection_closed",   "circuit_incoming",  "circuit_readable",
+                                       "circuit_writable",    "circuit_closed" };
+  print_error("%llu us, %zu datagrams in the air, %llu lost\n", (unsigned long long)net->now, net->flight_count,
+              (unsigned long long)net->lost);
+  for (size_t i = 0; i < net->host_count; i++) {
+    const struct host *h = net->hosts[i];
+    print_error("host %zu: %llu datagrams out, %llu in\n", i, (unsigned long long)h->tx_datagrams,
+                (unsigned long long)h->rx_datagrams);
+    for (size_t j = h->event_count > 8 ? h->event_count - 8 : 0; j < h->event_count; j++)
+      print_error("  %10llu %s connection %p circuit %p reason %d number %u\n",
+                  (unsigned long long)h->events[j].time, kinds[h->events[j].kind], (void *)h->events[j].connection,
+                  (void *)h->events[j].circuit, h->events[j].reason, h->events[j].number);
+    utcp_endpoint_stats s = { .size = sizeof s };
+    if (h->endpoint && utcp_endpoint_get_stats(h->endpoint, &s) == UTCP_OK) {
+      const uint64_t *counter = &s.connections;
+      print_error("  counters from `connections` on:");
+      for (; (const uint8_t *)counter < (const uint8_t *)&s + sizeof s; counter++)
+        print_error(" %llu", (unsigned long long)*counter);
+      print_error("\n");
+    }
+  }
+}
+
+void
 run_for(struct net *net, uint64_t span)
 {
   uint64_t end = net->now + span;

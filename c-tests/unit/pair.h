@@ -134,9 +134,13 @@ int net_inject(struct host *to, const struct sockaddr *from, socklen_t from_len,
     while (!(true__ = !!(expr)) && net_step((net_), end__)) {                          \
     }                                                                                  \
     if (!true__)                                                                       \
+      net_describe(net_);                                                              \
+    if (!true__)                                                                       \
       fail_msg("virtual time ran out while waiting for: %s", #expr);                   \
   } while (0)
 
+/* Prints the latest events and the counters of all hosts, for whoever looks into a failure. */
+void net_describe(const struct net *net);
 /* Runs for a while, whatever happens. */
 void run_for(struct net *net, uint64_t span);
 
