@@ -31,7 +31,7 @@ total(const struct log *log)
   return n;
 }
 
-/* A connection, a transfer, and a datagram that is not DTLS. */
+/* A connection, a transfer, a datagram that is not DTLS, and a peer whose certificate is refused. */
 static void
 activity(void)
 {
@@ -47,6 +47,9 @@ activity(void)
   uint8_t garbage[50] = { 0xff };
   assert_int_equal(net_inject(p.b, host_address(p.a), p.a->address_len, garbage, sizeof garbage), UTCP_OK);
   assert_int_equal(utcp_connection_close(p.ab), UTCP_OK);
+  run_for(net, SECOND);
+  p.a->answer[EV_VERIFY] = 1;
+  connect_to(p.a, p.b, NULL);
   run_for(net, SECOND);
   assert_int_equal(net_free(net), 0);
 }

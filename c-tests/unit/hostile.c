@@ -129,6 +129,9 @@ truncated_and_bent_copies(void **state)
   unsigned thrown = 0;
   for (size_t i = 0; i < f->tape.count; i += scaled(1, 8)) {
     const uint8_t *data = f->tape.cut[i].data;
+    /* A bent ClientHello with the address's own cookie is a peer that begins anew: see below. */
+    if (data[0] == 22 && data[13] == 1)
+      continue;
     size_t len = f->tape.cut[i].len;
     uint8_t bent[1500];
     for (size_t keep = 0; keep < len; keep += 1 + net_random(net) % 64, thrown++)
@@ -149,6 +152,9 @@ static void
 replays(void **state)
 {
   struct fixture *f = fixture_new(*state);
+  /* Until all of the tape has arrived: then each is a replay. */
+  RUN_UNTIL(f->p.net, 60 * SECOND, f->s->closed);
+  run_for(f->p.net, SECOND);
   uint64_t before = connection_stats(f->p.ba).dropped_record, segments = connection_stats(f->p.ba).segments_received;
   uint64_t unknown = endpoint_stats(f->p.b).dropped_unknown_peer, records = 0;
   for (size_t i = 0; i < f->tape.count; i++) {

@@ -169,7 +169,7 @@ queues_are_visible(void **state)
   struct pair p = pair_new(*state, NULL, NULL);
   struct circuits c = pair_open(&p, 3);
   run_for(p.net, SECOND);
-  uint8_t data[60000] = { 0 };
+  uint8_t data[16000] = { 0 };
   size_t len;
   assert_int_equal(utcp_circuit_write(c.a, data, sizeof data, &len), UTCP_OK);
   assert_int_equal(len, sizeof data);
