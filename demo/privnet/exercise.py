@@ -1,0 +1,192 @@
+"""What a run does with a network: circuits over every pair, many small objects, one large file."""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+
+from .circuits import CircuitError, PinningClient
+from .errors import Failure
+from .network import Network, paths_over_pairs
+from .progress import Progress
+from .running import RunningNetwork
+from .traffic import DownloadError, Object, Totals, download
+
+SMALL_PER_CIRCUIT = 12
+SMALL_SIZES = (200, 50_000)  # bytes, from and to
+LARGE_PARTS = 5  # the file through an unpatched relay is this much smaller
+
+
+@dataclass
+class Circuit:
+    """A circuit that was built."""
+
+    client: PinningClient
+    path: list[str]
+    identifier: str
+
+    def __str__(self) -> str:
+        return f"{self.client.node.name} - {' - '.join(self.path)}"
+
+
+class Exercise:
+    """Drives the clients. Problems that do not stop the run are collected in `problems`."""
+
+    def __init__(self, running: RunningNetwork, progress: Progress, seed: int):
+        self.totals = Totals()
+        self.problems: list[str] = []
+        self.circuits: list[Circuit] = []
+        self._running = running
+        self._network: Network = running.network
+        self._progress = progress
+        self._seed = seed
+        self._rng = random.Random(seed)
+        self._clients: list[PinningClient] = []
+
+    async def connect(self) -> None:
+        self._clients = [PinningClient(node, self._network) for node in self._network.clients]
+        for client in self._clients:
+            await client.connect()
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+
+    async def build_circuits(self) -> None:
+        """Builds circuits so that every pair of relays that matters is crossed, in both directions:
+        the second client takes the first one's paths backwards."""
+        hubs = [node.name for node in self._network.nodes if node.name.startswith("relay")]
+        others = [node.name for node in self._network.tls_relays if node.name not in hubs]
+        paths = paths_over_pairs(hubs, others, self._rng)
+        plans = [
+            (client, path if number % 2 == 0 else path[::-1])
+            for number, client in enumerate(self._clients)
+            for path in paths
+        ]
+        # All at once: two relays may well connect to each other at the same moment.
+        self._progress.step(f"building {len(plans)} circuits of 3 hops over every pair of relays")
+        built = await asyncio.gather(
+            *(self.open(client, path) for client, path in plans), return_exceptions=True
+        )
+        for circuit in built:
+            if isinstance(circuit, CircuitError):
+                self.problems.append(str(circuit))
+            elif isinstance(circuit, BaseException):
+                raise circuit
+            else:
+                self.circuits.append(circuit)
+        if not self.circuits:
+            raise Failure("no circuit could be built: " + self.problems[0])
+
+    async def open(self, client: PinningClient, path: list[str], attempts: int = 3) -> Circuit:
+        """Builds a circuit, if need be in several attempts, as a client without pinning would."""
+        for attempt in range(attempts):
+            try:
+                return Circuit(client, path, await client.open(path))
+            except CircuitError as error:
+                if attempt + 1 == attempts:
+                    raise
+                self._progress.step(f"again: {error}")
+                await asyncio.sleep(1.0)
+        raise AssertionError("unreachable")
+
+    async def small_objects(self) -> None:
+        """Many small objects at once over every circuit."""
+        wanted = [
+            (circuit, Object(f"small-{index}-{number}", self._rng.randint(*SMALL_SIZES)))
+            for index, circuit in enumerate(self.circuits)
+            for number in range(SMALL_PER_CIRCUIT)
+        ]
+        self._progress.step(f"fetching {len(wanted)} small objects over {len(self.circuits)} circuits at once")
+        await self._download_all(wanted)
+
+    async def large_files(self, size: int) -> None:
+        """The large file over patched relays through each client, and a smaller one through the
+        unpatched relay, all at the same time; small objects go on beside them."""
+        utcp_or_hubs = {node.name for node in self._network.nodes if node.name.startswith("relay")}
+        wanted: list[tuple[Circuit, Object]] = []
+        quiet: list[Circuit] = []
+        for client in self._clients:
+            mine = [circuit for circuit in self.circuits if circuit.client is client]
+            inside = [circuit for circuit in mine if set(circuit.path) <= utcp_or_hubs]
+            through = [circuit for circuit in mine if not set(circuit.path) <= utcp_or_hubs]
+            if inside:
+                wanted.append((inside[0], Object(f"large-{client.node.name}", size)))
+            if through:
+                wanted.append((through[0], Object(f"plain-{client.node.name}", max(1, size // LARGE_PARTS))))
+            quiet += inside[1:]
+        for circuit, large in wanted:
+            self._progress.step(f"downloading {large.size:,} bytes over {circuit}")
+        beside = [
+            (circuit, Object(f"beside-{number}", self._rng.randint(*SMALL_SIZES)))
+            for number, circuit in enumerate(quiet)
+        ]
+        await self._download_all(wanted + beside)
+
+    async def several(self, plans: list[tuple[int, list[str], int, str]]) -> None:
+        """Downloads over circuits of their own, which stay open: (client number, path, size, name)."""
+        built = await asyncio.gather(
+            *(self.open(self._clients[number], path) for number, path, _, _ in plans), return_exceptions=True
+        )
+        wanted = []
+        for circuit, (_, _, size, name) in zip(built, plans):
+            if isinstance(circuit, CircuitError):
+                self.problems.append(str(circuit))
+            elif isinstance(circuit, BaseException):
+                raise circuit
+            else:
+                self.circuits.append(circuit)
+                wanted.append((circuit, Object(name, size)))
+        await self._download_all(wanted)
+
+    def forget(self, relay: str) -> None:
+        """Circuits over this relay are not used any more."""
+        self.circuits = [circuit for circuit in self.circuits if relay not in circuit.path]
+
+    async def _download_all(self, wanted: list[tuple[Circuit, Object]]) -> None:
+        total = sum(item.size for _, item in wanted)
+        done = left = 0
+        begin = time.monotonic()
+
+        def count(size: int) -> None:
+            nonlocal done
+            done += size
+            self.totals.bytes += size
+            seconds = max(0.001, time.monotonic() - begin)
+            self._progress.update(
+                f"{done:,} of {total:,} bytes, {left} of {len(wanted)} downloads open, "
+                f"{done * 8 / seconds / 1e6:.1f} Mbit/s"
+            )
+
+        async def one(circuit: Circuit, item: Object) -> None:
+            nonlocal left
+            left += 1
+            try:
+                await download(
+                    circuit.client, circuit.identifier, self._network.web_address, item, self._seed, count
+                )
+                self.totals.objects += 1
+            except DownloadError as error:
+                self.totals.wrong += 1
+                self.problems.append(f"{error} (circuit {circuit})")
+            finally:
+                left -= 1
+
+        watch = asyncio.create_task(self._watch())
+        downloads = asyncio.gather(*(one(circuit, item) for circuit, item in wanted))
+        try:
+            await asyncio.wait([watch, downloads], return_when=asyncio.FIRST_COMPLETED)
+            if watch.done():
+                await watch
+            await downloads
+        finally:
+            watch.cancel()
+            downloads.cancel()
+        seconds = max(0.001, time.monotonic() - begin)
+        self._progress.step(f"{done:,} bytes in {seconds:.1f} s, {done * 8 / seconds / 1e6:.1f} Mbit/s in all")
+
+    async def _watch(self) -> None:
+        """Ends the downloads as soon as a node has died, rather than by their patience."""
+        while True:
+            await asyncio.sleep(0.5)
+            self._running.check_alive()
