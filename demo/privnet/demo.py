@@ -26,6 +26,7 @@ from .web import WebServer
 PROJECT = Path(__file__).resolve().parents[2]
 WORK = PROJECT / "build" / "demo"
 KEPT_RUNS = 3
+SHOWN_PROBLEMS = 15
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -139,8 +140,7 @@ class Run:
             f"{totals.objects}, failed or wrong in {totals.wrong}"
         )
         if self._options.keep:
-            for problem in problems:
-                self._progress.text(f"WRONG: {problem}")
+            report(problems, self._progress)
             self._progress.step("the network stays up until Ctrl-C")
             while True:
                 running.check_alive()
@@ -200,6 +200,14 @@ class Run:
                 held.close()
 
 
+def report(problems: list[str], progress: Progress) -> None:
+    """Prints what was wrong, as far as somebody would read it."""
+    for problem in problems[:SHOWN_PROBLEMS]:
+        progress.text(f"WRONG: {problem}")
+    if len(problems) > SHOWN_PROBLEMS:
+        progress.text(f"WRONG: and {len(problems) - SHOWN_PROBLEMS} more")
+
+
 async def supervise(run: Run, progress: Progress) -> int:
     """Runs, ends it on a signal, cleans up in any case; returns the exit status."""
     loop = asyncio.get_running_loop()
@@ -216,8 +224,7 @@ async def supervise(run: Run, progress: Progress) -> int:
     status = 1
     try:
         problems = await task
-        for problem in problems:
-            progress.text(f"WRONG: {problem}")
+        report(problems, progress)
         status = 1 if problems else 0
     except asyncio.CancelledError:
         name = signal.Signals(caught[0]).name if caught else "cancelled"

@@ -173,15 +173,17 @@ class Exercise:
                 left -= 1
 
         watch = asyncio.create_task(self._watch())
-        downloads = asyncio.gather(*(one(circuit, item) for circuit, item in wanted))
+        downloads = [asyncio.create_task(one(circuit, item)) for circuit, item in wanted]
+        open_tasks: set[asyncio.Task] = {watch, *downloads}
         try:
-            await asyncio.wait([watch, downloads], return_when=asyncio.FIRST_COMPLETED)
-            if watch.done():
-                await watch
-            await downloads
+            while open_tasks != {watch}:
+                ended, open_tasks = await asyncio.wait(open_tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in ended:
+                    task.result()
         finally:
-            watch.cancel()
-            downloads.cancel()
+            for task in open_tasks:
+                task.cancel()
+            await asyncio.gather(*open_tasks, return_exceptions=True)
         seconds = max(0.001, time.monotonic() - begin)
         self._progress.step(f"{done:,} bytes in {seconds:.1f} s, {done * 8 / seconds / 1e6:.1f} Mbit/s in all")
 

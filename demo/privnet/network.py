@@ -112,10 +112,11 @@ def describe(directory: Path, prefix: str, relays: int = 5, patched: bool = True
 def claim_addresses() -> tuple[str, socket.socket]:
     """A /24 of loopback that no other run uses, and the socket that keeps it claimed.
 
-    The claim is a listening socket, so that it ends with the process, however that ends.
+    The claim is a listening socket, so that it ends with the process, however that ends. From
+    127.192.0.0 on Tor gives addresses a meaning of its own (VirtualAddrNetworkIPv4).
     """
     for _ in range(200):
-        prefix = f"127.{random.randint(1, 254)}.{random.randint(0, 254)}."
+        prefix = f"127.{random.randint(1, 191)}.{random.randint(0, 255)}."
         lock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             lock.bind((f"{prefix}{LOCK_HOST}", LOCK_PORT))

@@ -87,7 +87,7 @@ class RunningNetwork:
             if time.monotonic() > deadline:
                 shown = "; ".join(left[:6]) + ("; ..." if len(left) > 6 else "")
                 raise Failure(f"waited {patience:.0f} s for {what}. Still missing: {shown}")
-            self._progress.update(f"{what}: {len(left)} to go ({left[0]})")
+            self._progress.update(f"waiting for {what}: {left[0][:70]}")
             await asyncio.sleep(0.25)
 
     async def wait_until_ready(self, patience: float = 120.0) -> None:
@@ -112,7 +112,7 @@ class RunningNetwork:
                 control = self.controls[node.name]
                 absent = [n.name for n in self.network.listed if not await has(control, f"ns/id/{n.fingerprint}")]
                 if absent:
-                    found.append(f"{node.name}: a consensus with {', '.join(absent)}")
+                    found.append(f"{node.name} has none with {', '.join(absent)}")
                     if node.role != AUTHORITY:
                         await self._nudge(node)
             return found
