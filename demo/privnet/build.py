@@ -126,7 +126,7 @@ class Builder:
 
     async def _make(self, tree: Path, what: str, env: dict[str, str]) -> None:
         log = tree / "build.log"
-        files = sum(1 for _ in tree.rglob("src/**/*.c"))
+        files = sum("/test/" not in str(file) for file in tree.glob("src/**/*.c"))
         self._progress.step(f"compiling {what} (a minute or three)")
         await run(["nice", "make", "-j2"], log, f"compiling {what}", 3600,
                   tick=compile_ticker(self._progress, log, files), cwd=tree, env=env)  # fmt: skip
@@ -157,7 +157,7 @@ def compile_ticker(progress: Progress, log: Path, files: int) -> Callable[[], No
                 position = file.tell()
         except OSError:
             return
-        count += new.count(b"\n  CC ")
+        count += new.count(b"  CC ")
         progress.update(f"compiled {count} files of about {files}")
 
     return tick

@@ -240,7 +240,7 @@ async def supervise(run: Run, progress: Progress) -> int:
             signal.signal(number, signal.SIG_IGN)
         run.clean_up()
     if status == 0:
-        progress.step("all is right")
+        progress.step("everything is built" if run.directory is None else "all is right")
     elif run.directory:
         progress.text(f"Logs: {run.directory}/NODE/notice.log")
     return status
