@@ -1,5 +1,6 @@
 """Builds the library and Tor, with and without the patch, and keeps what has not changed."""
 
+import asyncio
 import fcntl
 import hashlib
 import os
@@ -63,8 +64,6 @@ class Builder:
             return Programs(program(plain), program(patched), plain / "src/tools/tor-gencert")
 
     async def _take(self, lock) -> None:
-        import asyncio
-
         waited = False
         while True:
             try:
@@ -102,12 +101,49 @@ class Builder:
         tree = self._work / f"tor-plain-{key}"
         if not (tree / "built").exists():
             await self._copy(source, tree)
-            await self._configure_and_make(tree, "unpatched Tor", {})
+            await self._configure_and_make(tree, "unpatched Tor", [], {})
             (tree / "built").touch()
         return tree
 
+    async def _library(self) -> Path:
+        """The library, installed below `work`; cargo knows what has changed. Returns the prefix."""
+        prefix = self._work / "library"
+        log = self._work / "library.log"
+        log.unlink(missing_ok=True)
+        self._progress.step("building the library")
+        for target in ("all", "install"):
+            await run(["nice", "make", target, f"PREFIX={prefix}"], log, f"make {target}", 3600,
+                      tick=lambda: self._progress.update("building the library"), cwd=self._project)  # fmt: skip
+        return prefix
+
     async def _patched(self, source: Path) -> Path:
-        raise NotImplementedError
+        """Tor with the patch. The tree is made anew when Tor, patch or header change; when only the
+        library does, it is linked again."""
+        prefix = await self._library()
+        patches = self._project / "patches"
+        key = hash_of(
+            [source / "configure", source / "src/core/or/or.h", patches, prefix / "include"], str(source), *CONFIGURE
+        )
+        tree = self._work / f"tor-patched-{key}"
+        archive = prefix / "lib" / "libutcp.a"
+        linked = hash_of([archive])
+        stamp = tree / "built"
+        before = stamp.read_text("ascii") if stamp.exists() else None
+        if before == linked:
+            return tree
+        what = "patched Tor"
+        environment = link_with(archive, prefix)
+        if before is None:
+            await self._copy(source, tree)
+            self._progress.step("patching Tor")
+            await run([patches / "apply", tree], tree / "build.log", "patching Tor", 300)
+            await self._configure_and_make(tree, what, ["--enable-utcp"], environment)
+        else:
+            stamp.unlink()
+            program(tree).unlink(missing_ok=True)
+            await self._make(tree, what, {**os.environ, **environment})
+        stamp.write_text(linked, "ascii")
+        return tree
 
     async def _copy(self, source: Path, tree: Path) -> None:
         """A fresh copy of the source, without anything that was built in it."""
@@ -116,11 +152,11 @@ class Builder:
         ignore = shutil.ignore_patterns(*(f"*{end}" for end in PRODUCTS), ".git", ".deps", "Makefile", "config.status")
         shutil.copytree(source, tree, ignore=ignore, symlinks=True)
 
-    async def _configure_and_make(self, tree: Path, what: str, environment: dict[str, str]) -> None:
+    async def _configure_and_make(self, tree: Path, what: str, more: list[str], environment: dict[str, str]) -> None:
         log = tree / "build.log"
         env = {**os.environ, **environment}
         self._progress.step(f"configuring {what} (about half a minute)")
-        await run(["./configure", *CONFIGURE], log, f"configuring {what}", 900,
+        await run(["./configure", *CONFIGURE, *more], log, f"configuring {what}", 900,
                   tick=lambda: self._progress.update(f"configuring {what}"), cwd=tree, env=env)  # fmt: skip
         await self._make(tree, what, env)
 
@@ -136,6 +172,14 @@ class Builder:
 
 def program(tree: Path) -> Path:
     return tree / "src/app/tor"
+
+
+def link_with(archive: Path, prefix: Path) -> dict[str, str]:
+    """What tells Tor's configure to take the static library, so that the program does not depend on
+    where the shared one is."""
+    described = (prefix / "lib/pkgconfig/utcp.pc").read_text("utf-8")
+    private = next((line.partition(":")[2] for line in described.splitlines() if line.startswith("Libs.private:")), "")
+    return {"UTCP_CFLAGS": f"-I{prefix / 'include'}", "UTCP_LIBS": f"{archive} {private.strip()}"}
 
 
 def newest_tree(place: Path) -> Path | None:

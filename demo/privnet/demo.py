@@ -149,19 +149,17 @@ class Run:
 
     async def _restarts(self, running: RunningNetwork, exercise: Exercise) -> None:
         """One patched relay is killed and started again, then ended politely and started again.
-        Circuits must be built through it afterwards, by both neighbours, and carry a download."""
-        relays = [node for node in running.network.nodes if node.name.startswith("relay")]
-        victim, before, after = relays[1], relays[0], relays[2]
-        for number, with_signal in enumerate((signal.SIGKILL, signal.SIGINT)):
+        Afterwards circuits must be built and carry downloads between it and every other relay, in
+        both directions."""
+        victim = running.network.of_role(network.RELAY)[1]
+        for with_signal in (signal.SIGKILL, signal.SIGINT):
             how = "killed" if with_signal == signal.SIGKILL else "asked to end"
             self._progress.step(f"{victim.name} is {how} and started again")
             exercise.forget(victim.name)
             await running.restart(victim, with_signal)
-            self._progress.step(f"{victim.name} is back; building circuits through it")
-            path = [before.name, victim.name, after.name]
-            size = max(1, self._options.bytes // 10)
-            # Both at once: each neighbour is asked to extend to the victim, and it to each of them.
-            await exercise.several([(0, path, size, f"after-{number}-a"), (1, path[::-1], size, f"after-{number}-b")])
+            self._progress.step(f"{victim.name} is back")
+            await exercise.build_circuits(through=victim.name)
+            await exercise.large_files(max(1, self._options.bytes // 10), through=victim.name)
 
     async def _judge(self, running: RunningNetwork) -> list[str]:
         """Prints the table of links; returns what is wrong with it."""

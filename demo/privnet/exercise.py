@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .circuits import CircuitError, PinningClient
 from .errors import Failure
-from .network import Network, paths_over_pairs
+from .network import RELAY, Network, paths_over_pairs, paths_through
 from .progress import Progress
 from .running import RunningNetwork
 from .traffic import DownloadError, Object, Totals, download
@@ -42,6 +42,10 @@ class Exercise:
         self._seed = seed
         self._rng = random.Random(seed)
         self._clients: list[PinningClient] = []
+        # In a network of unpatched nodes the same relays take the part of the patched ones.
+        self._others = [node.name for node in self._network.of_role(RELAY) if node.name == "plain"]
+        self._hubs = {node.name for node in self._network.of_role(RELAY)} - set(self._others)
+        self._rounds = 0
 
     async def connect(self) -> None:
         self._clients = [PinningClient(node, self._network) for node in self._network.clients]
@@ -52,19 +56,23 @@ class Exercise:
         for client in self._clients:
             client.close()
 
-    async def build_circuits(self) -> None:
+    async def build_circuits(self, through: str | None = None) -> None:
         """Builds circuits so that every pair of relays that matters is crossed, in both directions:
-        the second client takes the first one's paths backwards."""
-        hubs = [node.name for node in self._network.nodes if node.name.startswith("relay")]
-        others = [node.name for node in self._network.tls_relays if node.name not in hubs]
-        paths = paths_over_pairs(hubs, others, self._rng)
+        the second client takes the first one's paths backwards. With `through` only the pairs of
+        that relay matter."""
+        if through is None:
+            paths = paths_over_pairs(sorted(self._hubs), self._others, self._rng)
+        else:
+            rest = sorted(self._hubs - {through}) + self._others
+            paths = paths_through(through, rest, self._rng)
         plans = [
             (client, path if number % 2 == 0 else path[::-1])
             for number, client in enumerate(self._clients)
             for path in paths
         ]
         # All at once: two relays may well connect to each other at the same moment.
-        self._progress.step(f"building {len(plans)} circuits of 3 hops over every pair of relays")
+        pairs = "every pair of relays" if through is None else f"every pair with {through}"
+        self._progress.step(f"building {len(plans)} circuits of 3 hops over {pairs}")
         built = await asyncio.gather(
             *(self.open(client, path) for client, path in plans), return_exceptions=True
         )
@@ -100,44 +108,30 @@ class Exercise:
         self._progress.step(f"fetching {len(wanted)} small objects over {len(self.circuits)} circuits at once")
         await self._download_all(wanted)
 
-    async def large_files(self, size: int) -> None:
+    async def large_files(self, size: int, through: str | None = None) -> None:
         """The large file over patched relays through each client, and a smaller one through the
-        unpatched relay, all at the same time; small objects go on beside them."""
-        utcp_or_hubs = {node.name for node in self._network.nodes if node.name.startswith("relay")}
+        unpatched relay, all at the same time; small objects go on beside them. With `through` only
+        circuits over that relay are used."""
         wanted: list[tuple[Circuit, Object]] = []
         quiet: list[Circuit] = []
+        self._rounds += 1
         for client in self._clients:
-            mine = [circuit for circuit in self.circuits if circuit.client is client]
-            inside = [circuit for circuit in mine if set(circuit.path) <= utcp_or_hubs]
-            through = [circuit for circuit in mine if not set(circuit.path) <= utcp_or_hubs]
+            mine = [c for c in self.circuits if c.client is client and (through is None or through in c.path)]
+            inside = [circuit for circuit in mine if self._hubs.issuperset(circuit.path)]
+            mixed = [circuit for circuit in mine if not self._hubs.issuperset(circuit.path)]
+            name = f"{client.node.name}-{self._rounds}"
             if inside:
-                wanted.append((inside[0], Object(f"large-{client.node.name}", size)))
-            if through:
-                wanted.append((through[0], Object(f"plain-{client.node.name}", max(1, size // LARGE_PARTS))))
-            quiet += inside[1:]
+                wanted.append((inside[0], Object(f"large-{name}", size)))
+            if mixed:
+                wanted.append((mixed[0], Object(f"mixed-{name}", max(1, size // LARGE_PARTS))))
+            quiet += inside[1:] + mixed[1:]
         for circuit, large in wanted:
             self._progress.step(f"downloading {large.size:,} bytes over {circuit}")
         beside = [
-            (circuit, Object(f"beside-{number}", self._rng.randint(*SMALL_SIZES)))
+            (circuit, Object(f"beside-{self._rounds}-{number}", self._rng.randint(*SMALL_SIZES)))
             for number, circuit in enumerate(quiet)
         ]
         await self._download_all(wanted + beside)
-
-    async def several(self, plans: list[tuple[int, list[str], int, str]]) -> None:
-        """Downloads over circuits of their own, which stay open: (client number, path, size, name)."""
-        built = await asyncio.gather(
-            *(self.open(self._clients[number], path) for number, path, _, _ in plans), return_exceptions=True
-        )
-        wanted = []
-        for circuit, (_, _, size, name) in zip(built, plans):
-            if isinstance(circuit, CircuitError):
-                self.problems.append(str(circuit))
-            elif isinstance(circuit, BaseException):
-                raise circuit
-            else:
-                self.circuits.append(circuit)
-                wanted.append((circuit, Object(name, size)))
-        await self._download_all(wanted)
 
     def forget(self, relay: str) -> None:
         """Circuits over this relay are not used any more."""

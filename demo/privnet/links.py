@@ -129,7 +129,7 @@ def table(links: list[Link]) -> str:
     rows = [
         (link.start, link.end, link.transport, *(
             (str(link.circuits), f"{link.bytes:,}") if link.connections else ("-", "-")),
-         str(link.retransmits) if link.transport == UTCP else "-")
+         str(link.retransmits) if link.connections else "-")
         for link in links
     ]  # fmt: skip
     widths = [max(len(row[i]) for row in [COLUMNS, *rows]) for i in range(len(COLUMNS))]

@@ -143,6 +143,11 @@ def paths_over_pairs(hubs: list[str], others: list[str], rng: random.Random) -> 
     return paths + _cover(wanted, nodes, rng)
 
 
+def paths_through(hub: str, others: list[str], rng: random.Random) -> list[list[str]]:
+    """Paths of three hops such that each pair of `hub` with one of `others` is adjacent on one."""
+    return _cover({frozenset((hub, other)) for other in others}, [hub, *others], rng)
+
+
 def _cover(wanted: set[Pair], nodes: list[str], rng: random.Random) -> list[list[str]]:
     left = sorted(tuple(sorted(pair)) for pair in wanted)
     rng.shuffle(left)
