@@ -82,8 +82,8 @@ class Builder:
             tree = Path(given).resolve()
             if not (tree / "src/core/or/or.h").is_file():
                 raise Failure(f"TOR_SRC={given}: no Tor source tree there (no src/core/or/or.h)")
-            if not (tree / "configure").is_file():
-                raise Failure(f"TOR_SRC={given}: it has no configure script; run its autogen.sh first")
+            if (tree / "src/feature/utcp").exists():
+                raise Failure(f"TOR_SRC={given}: this tree is patched already, and an unpatched Tor is needed too")
             return tree
         place = self._work / "source"
         tree = newest_tree(place)
@@ -97,7 +97,7 @@ class Builder:
         return tree
 
     async def _plain(self, source: Path) -> Path:
-        key = hash_of([source / "configure", source / "src/core/or/or.h"], str(source), *CONFIGURE)
+        key = hash_of([source / "configure.ac", source / "src/core/or/or.h"], str(source), *CONFIGURE)
         tree = self._work / f"tor-plain-{key}"
         if not (tree / "built").exists():
             await self._copy(source, tree)
@@ -122,7 +122,7 @@ class Builder:
         prefix = await self._library()
         patches = self._project / "patches"
         key = hash_of(
-            [source / "configure", source / "src/core/or/or.h", patches, prefix / "include"], str(source), *CONFIGURE
+            [source / "configure.ac", source / "src/core/or/or.h", patches, prefix / "include"], str(source), *CONFIGURE
         )
         tree = self._work / f"tor-patched-{key}"
         archive = prefix / "lib" / "libutcp.a"
@@ -155,6 +155,8 @@ class Builder:
     async def _configure_and_make(self, tree: Path, what: str, more: list[str], environment: dict[str, str]) -> None:
         log = tree / "build.log"
         env = {**os.environ, **environment}
+        if not (tree / "configure").exists():  # a tree out of Tor's repository
+            await run(["autoreconf", "-fi"], log, f"autoreconf for {what}", 300, cwd=tree)
         self._progress.step(f"configuring {what} (about half a minute)")
         await run(["./configure", *CONFIGURE, *more], log, f"configuring {what}", 900,
                   tick=lambda: self._progress.update(f"configuring {what}"), cwd=tree, env=env)  # fmt: skip
