@@ -12,7 +12,7 @@ import time
 import traceback
 from pathlib import Path
 
-from . import links, network
+from . import kernel, links, network
 from .build import Builder, Programs
 from .control import ControlError
 from .errors import Failure
@@ -171,12 +171,12 @@ class Run:
             elif self._options.vanilla and node.role == network.RELAY:
                 status = await running.controls[node.name].info("orconn-status")
                 reports[node.name] = links.from_orconn_status(status)
-        rows = links.merge(net, reports)
+        sockets = kernel.look(self._children.pids())
+        rows = links.merge(net, reports, sockets.owners)
         self._progress.text()
         self._progress.text(links.table(rows))
         self._progress.text()
-        kernel = links.kernel_pairs(net, Path("/proc/net/tcp").read_text("ascii"), network.OR_PORT)
-        return links.problems(net, rows, kernel)
+        return links.problems(net, rows, sockets)
 
     def _tell_addresses(self, net: network.Network) -> None:
         for node in net.nodes:

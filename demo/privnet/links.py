@@ -1,11 +1,11 @@
 """What the relays say about their links, as a table and as a verdict."""
 
-import sys
 from dataclasses import dataclass, field
 from itertools import combinations
 
 from .errors import Failure
-from .network import Network
+from .kernel import Sockets
+from .network import OR_PORT, OR_UDP_PORT, Network
 
 UTCP, TLS = "utcp", "tls"
 INCOMING, OUTGOING, UNTOLD = "in", "out", "-"
@@ -60,19 +60,15 @@ def _parse_line(line: str) -> Report:
         raise Failure(f"GETINFO utcp/links: this line is not understood: {line!r}") from None
 
 
-def host_of(address: str) -> str:
-    """The host of host:port or [host]:port."""
-    return address.rpartition(":")[0].strip("[]")
-
-
-def merge(network: Network, reports: dict[str, list[Report]]) -> list[Link]:
-    """One row for each (from, to, transport). Where both ends report, bytes and circuits are those
+def merge(network: Network, reports: dict[str, list[Report]], owners: dict[str, str]) -> list[Link]:
+    """`owners` says which node has a TCP connection with this local address: clients have no other
+    name. One row for each (from, to, transport). Where both ends report, bytes and circuits are those
     that the connecting end counts, and retransmissions of both are added."""
     links: dict[tuple[str, str, str], Link] = {}
     order = {node.name: number for number, node in enumerate(network.nodes)}
     for reporter, lines in reports.items():
         for line in lines:
-            peer = network.name_of(line.fingerprint, host_of(line.address)) or line.address
+            peer = network.name_of(line.fingerprint) or owners.get(line.address) or line.address
             start, end = (reporter, peer) if line.direction == OUTGOING else (peer, reporter)
             if line.direction == UNTOLD:
                 start, end = sorted((reporter, peer), key=lambda name: order.get(name, 999))
@@ -90,13 +86,15 @@ def merge(network: Network, reports: dict[str, list[Report]]) -> list[Link]:
     )
 
 
-def problems(network: Network, links: list[Link], kernel_pairs: set[frozenset[str]]) -> list[str]:
+def problems(network: Network, links: list[Link], sockets: Sockets) -> list[str]:
     """What is wrong with the links: patched relays must meet on utcp only, all others on TLS only.
-
-    `kernel_pairs` are the pairs of nodes between which the kernel sees an OR connection over TCP:
-    a witness beside what the relays say of themselves.
-    """
+    The kernel's `sockets` must agree with what the relays say of themselves."""
     found = []
+    kernel_pairs = {
+        frozenset((node, peer))
+        for node, local, remote, peer in sockets.connections
+        if f":{OR_PORT}" in (port_of(local), port_of(remote))
+    }
     utcp = {node.name for node in network.utcp_relays}
     by_pair: dict[frozenset[str], list[Link]] = {}
     for link in links:
@@ -110,6 +108,10 @@ def problems(network: Network, links: list[Link], kernel_pairs: set[frozenset[st
             found.append(f"{a} and {b} are both patched, but have a link over TLS")
         elif frozenset((a, b)) in kernel_pairs:
             found.append(f"{a} and {b} are both patched, but the kernel has a TCP connection between them")
+    for relay in network.utcp_relays:
+        bound = [local for local in sockets.udp.get(relay.name, []) if port_of(local) == f":{OR_UDP_PORT}"]
+        if len(bound) != 1:
+            found.append(f"{relay.name} has {len(bound)} UDP sockets on its port, not one")
     for link in links:
         if link.transport == UTCP and not {link.start, link.end} <= utcp:
             found.append(f"{link.start} and {link.end} have a utcp link, but are not both patched relays")
@@ -119,6 +121,11 @@ def problems(network: Network, links: list[Link], kernel_pairs: set[frozenset[st
             if not any(link.transport == TLS and link.bytes for link in pair):
                 found.append(f"{relay.name} and {other.name} should have a link over TLS, and have none")
     return found
+
+
+def port_of(address: str) -> str:
+    """The colon and port of host:port."""
+    return address[address.rindex(":") :]
 
 
 COLUMNS = ("from", "to", "transport", "circuits", "bytes", "retransmits")
@@ -140,30 +147,6 @@ def table(links: list[Link]) -> str:
         return "  ".join(cells).rstrip()
 
     return "\n".join([line(COLUMNS), line(["-" * w for w in widths]), *map(line, rows)])
-
-
-def kernel_pairs(network: Network, proc_net_tcp: str, or_port: int) -> set[frozenset[str]]:
-    """Pairs of nodes with an established kernel TCP connection to an OR port of one of them.
-
-    `proc_net_tcp` is the text of /proc/net/tcp.
-    """
-    names = {node.address: node.name for node in network.nodes}
-    pairs = set()
-    for line in proc_net_tcp.splitlines()[1:]:
-        words = line.split()
-        if len(words) < 4 or words[3] != "01":  # TCP_ESTABLISHED
-            continue
-        (local, local_port), (remote, remote_port) = _endpoint(words[1]), _endpoint(words[2])
-        if or_port in (local_port, remote_port) and local in names and remote in names:
-            pairs.add(frozenset((names[local], names[remote])))
-    return pairs
-
-
-def _endpoint(text: str) -> tuple[str, int]:
-    """An address of /proc/net/tcp: the kernel prints it as a 32-bit number of the machine's order."""
-    address, port = text.split(":")
-    octets = int(address, 16).to_bytes(4, sys.byteorder)
-    return ".".join(map(str, octets)), int(port, 16)
 
 
 def from_orconn_status(text: str) -> list[Report]:

@@ -73,15 +73,9 @@ class Network:
     def web_address(self) -> str:
         return f"{self.prefix}{WEB_HOST}"
 
-    def name_of(self, fingerprint: str, host: str) -> str | None:
-        """The node with this fingerprint, or else at this address (clients have no fingerprint)."""
-        for node in self.nodes:
-            if node.fingerprint and node.fingerprint == fingerprint:
-                return node.name
-        for node in self.nodes:
-            if node.address == host:
-                return node.name
-        return None
+    def name_of(self, fingerprint: str) -> str | None:
+        """The node with this fingerprint. Clients have none."""
+        return next((node.name for node in self.nodes if node.fingerprint and node.fingerprint == fingerprint), None)
 
 
 def describe(directory: Path, prefix: str, relays: int = 5, patched: bool = True) -> Network:

@@ -59,6 +59,10 @@ class Children:
     def get(self, name: str) -> subprocess.Popen:
         return self._children[name]
 
+    def pids(self) -> dict[str, int]:
+        """The process identifiers of those that have not been ended."""
+        return {name: child.pid for name, child in self._children.items()}
+
     def ended(self) -> list[tuple[str, int]]:
         """Those that have ended though nobody asked them to: name and exit status."""
         return [(name, child.returncode) for name, child in self._children.items() if child.poll() is not None]

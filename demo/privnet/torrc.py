@@ -25,7 +25,6 @@ DataDirectory {directory}
 Log notice file {directory}/notice.log
 ControlPort {address}:{control_port}
 CookieAuthentication 1
-OutboundBindAddress {address}
 SafeLogging 0
 ShutdownWaitLength 2
 __OwningControllerProcess {owner}

@@ -3,6 +3,7 @@ from pathlib import Path
 
 from privnet import links
 from privnet.errors import Failure
+from privnet.kernel import Sockets
 from privnet.network import describe
 
 A, B, U, AUTH = "A" * 40, "B" * 40, "C" * 40, "D" * 40
@@ -35,26 +36,21 @@ class ParseTest(unittest.TestCase):
             with self.assertRaisesRegex(Failure, "not understood"):
                 links.parse(text)
 
-    def test_host(self):
-        self.assertEqual(links.host_of("127.1.2.3:5"), "127.1.2.3")
-        self.assertEqual(links.host_of("[::1]:5"), "::1")
-
 
 class MergeTest(unittest.TestCase):
     def test_two_ends_are_one_link(self):
         rows = links.merge(network(), {
             "relay1": links.parse(line(B)),
             "relay2": links.parse(line(A, direction="in", sent=50, received=100, again=4)),
-        })  # fmt: skip
+        }, {})  # fmt: skip
         self.assertEqual(len(rows), 1)
         row = rows[0]
         self.assertEqual((row.start, row.end, row.transport), ("relay1", "relay2", "utcp"))
         self.assertEqual((row.connections, row.circuits, row.bytes, row.retransmits), (1, 2, 150, 7))
 
-    def test_a_client_is_known_by_its_address(self):
-        client = next(n for n in network().nodes if n.name == "client2")
-        host = client.address.rpartition(".")[2]
-        rows = links.merge(network(), {"relay1": links.parse(line("-", "tls", "in", host=host))})
+    def test_a_client_is_known_by_its_socket(self):
+        reports = {"relay1": links.parse(line("-", "tls", "in", host=9))}
+        rows = links.merge(network(), reports, {"127.1.2.9:5000": "client2"})
         self.assertEqual((rows[0].start, rows[0].end, rows[0].bytes), ("client2", "relay1", 150))
 
     def test_vanilla_pairs_are_listed_once(self):
@@ -63,7 +59,7 @@ class MergeTest(unittest.TestCase):
         rows = links.merge(net, {
             "relay1": links.from_orconn_status(status.format(B, 2)),
             "relay2": links.from_orconn_status(status.format(A, 1) + "127.0.0.1:9 LAUNCHED\n"),
-        })  # fmt: skip
+        }, {})  # fmt: skip
         self.assertEqual([(row.start, row.end) for row in rows], [("relay1", "relay2")])
         self.assertIn("-", links.table(rows).splitlines()[-1])
 
@@ -77,9 +73,11 @@ class ProblemsTest(unittest.TestCase):
             "relay2": [line(A, direction="in"), line(U, "tls", "in")],
         }
 
-    def problems(self, reports, kernel=frozenset()):
+        self.sockets = Sockets({}, [], {"relay1": ["127.1.2.3:5001", "0.0.0.0:53"], "relay2": ["127.1.2.4:5001"]})
+
+    def problems(self, reports):
         parsed = {name: links.parse("\n".join(lines)) for name, lines in reports.items()}
-        return links.problems(self.net, links.merge(self.net, parsed), set(kernel))
+        return links.problems(self.net, links.merge(self.net, parsed, {}), self.sockets)
 
     def test_right(self):
         self.assertEqual(self.problems(self.right), [])
@@ -97,8 +95,18 @@ class ProblemsTest(unittest.TestCase):
         self.assertRegex("\n".join(self.problems(self.right)), "have a link over TLS")
 
     def test_kernel_connection_between_patched_relays(self):
-        found = self.problems(self.right, {frozenset(("relay1", "relay2"))})
-        self.assertRegex("\n".join(found), "kernel has a TCP connection")
+        for local, remote in (("127.0.0.1:40000", "127.1.2.4:5000"), ("127.1.2.3:5000", "127.0.0.1:40000")):
+            self.sockets.connections = [("relay1", local, remote, "relay2")]
+            self.assertRegex("\n".join(self.problems(self.right)), "kernel has a TCP connection")
+
+    def test_directory_connection_between_patched_relays_is_no_link(self):
+        self.sockets.connections = [("relay1", "127.0.0.1:40000", "127.1.2.4:7000", "relay2")]
+        self.assertEqual(self.problems(self.right), [])
+
+    def test_one_udp_socket(self):
+        for bound in ([], ["127.1.2.3:5001", "127.1.2.9:5001"]):
+            self.sockets.udp["relay1"] = bound
+            self.assertRegex("\n".join(self.problems(self.right)), f"{len(bound)} UDP sockets")
 
     def test_unpatched_relay_on_utcp(self):
         self.right["relay1"][1] = line(U, "utcp")
@@ -107,25 +115,3 @@ class ProblemsTest(unittest.TestCase):
     def test_unpatched_relay_not_reached(self):
         del self.right["relay2"][1]
         self.assertRegex("\n".join(self.problems(self.right)), "relay2 and plain should have a link over TLS")
-
-
-class KernelTest(unittest.TestCase):
-    def test_established_connections_to_or_ports(self):
-        net = network()
-        one, two = net.nodes[3].address, net.nodes[4].address
-
-        def end(address, port):
-            octets = bytes(map(int, address.split(".")))
-            import sys
-
-            return f"{int.from_bytes(octets, sys.byteorder):08X}:{port:04X}"
-
-        text = "\n".join([
-            "  sl  local_address rem_address   st",
-            f"   0: {end(one, 40000)} {end(two, 5000)} 01",
-            f"   1: {end(one, 40000)} {end(net.nodes[5].address, 7000)} 01",
-            f"   2: {end(one, 5000)} {end(net.nodes[5].address, 4000)} 06",
-            f"   3: {end(one, 5000)} 00000000:0000 0A",
-            f"   4: {end('127.9.9.9', 5000)} {end(one, 4000)} 01",
-        ])  # fmt: skip
-        self.assertEqual(links.kernel_pairs(net, text, 5000), {frozenset(("relay1", "relay2"))})
