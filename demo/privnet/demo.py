@@ -41,6 +41,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
                         help="for paths, sizes and contents (default: a new one, which is printed)")  # fmt: skip
     parser.add_argument("--restart", action="store_true",
                         help="also kill and restart a patched relay, then end and restart it politely")  # fmt: skip
+    parser.add_argument("--log", default="notice", choices=("notice", "info", "debug"),
+                        help="how much the nodes write to NODE/tor.log (default notice)")  # fmt: skip
     parser.add_argument("--vanilla", action="store_true", help="no node is patched: tests the demo itself")
     parser.add_argument("--keep", action="store_true", help="leave the network up until Ctrl-C")
     parser.add_argument("--build-only", action="store_true", help="build what a run needs, and stop")
@@ -119,7 +121,7 @@ class Run:
             node.directory.mkdir(mode=0o700)
         await make_authority_keys(net, tools.plain, tools.gencert)
         await self._web.start(net.web_address, network.WEB_PORT)
-        running = RunningNetwork(net, {True: tools.patched, False: tools.plain}, self._children, self._progress)
+        running = RunningNetwork(net, {True: tools.patched, False: tools.plain}, self._children, self._progress, self._options.log)
         await running.start()
         await running.wait_until_ready()
         self._exercise = exercise = Exercise(running, self._progress, self._seed)
@@ -129,11 +131,11 @@ class Run:
         await exercise.build_circuits()
         await exercise.small_objects()
         await exercise.large_files(self._options.bytes)
-        problems = exercise.problems + await self._judge(running)
+        problems = exercise.problems + await self._judge(running, exercise)
         if self._options.restart:
             exercise.problems.clear()
             await self._restarts(running, exercise)
-            problems += exercise.problems + await self._judge(running)
+            problems += exercise.problems + await self._judge(running, exercise)
         totals = exercise.totals
         self._progress.text(
             f"{totals.objects} downloads, {totals.bytes:,} bytes: SHA-256 right in "
@@ -161,7 +163,7 @@ class Run:
             await exercise.build_circuits(through=victim.name)
             await exercise.large_files(max(1, self._options.bytes // 10), through=victim.name)
 
-    async def _judge(self, running: RunningNetwork) -> list[str]:
+    async def _judge(self, running: RunningNetwork, exercise: Exercise) -> list[str]:
         """Prints the table of links; returns what is wrong with it."""
         net = running.network
         reports = {}
@@ -176,7 +178,7 @@ class Run:
         self._progress.text()
         self._progress.text(links.table(rows))
         self._progress.text()
-        return links.problems(net, rows, sockets)
+        return exercise.lost_circuits() + links.problems(net, rows, sockets, exercise.used_pairs())
 
     def _tell_addresses(self, net: network.Network) -> None:
         for node in net.nodes:
@@ -240,7 +242,7 @@ async def supervise(run: Run, progress: Progress) -> int:
     if status == 0:
         progress.step("everything is built" if run.directory is None else "all is right")
     elif run.directory:
-        progress.text(f"Logs: {run.directory}/NODE/notice.log")
+        progress.text(f"Logs: {run.directory}/NODE/tor.log")
     return status
 
 

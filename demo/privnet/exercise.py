@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .circuits import CircuitError, PinningClient
 from .errors import Failure
-from .network import RELAY, Network, paths_over_pairs, paths_through
+from .network import RELAY, Network, Pair, pairs_of, paths_over_pairs, paths_through
 from .progress import Progress
 from .running import RunningNetwork
 from .traffic import DownloadError, Object, Totals, download
@@ -132,6 +132,16 @@ class Exercise:
             for number, circuit in enumerate(quiet)
         ]
         await self._download_all(wanted + beside)
+
+    def used_pairs(self) -> set[Pair]:
+        """The pairs of relays that circuits cross at this moment."""
+        alive = [circuit.path for circuit in self.circuits if circuit.client.gone(circuit.identifier) is None]
+        return set().union(*(pairs_of(path) for path in alive))
+
+    def lost_circuits(self) -> list[str]:
+        """Circuits that ended though they should still be there."""
+        gone = [(circuit, circuit.client.gone(circuit.identifier)) for circuit in self.circuits]
+        return [f"the circuit {circuit} is gone: {reason}" for circuit, reason in gone if reason]
 
     def forget(self, relay: str) -> None:
         """Circuits over this relay are not used any more."""

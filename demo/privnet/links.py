@@ -5,7 +5,7 @@ from itertools import combinations
 
 from .errors import Failure
 from .kernel import Sockets
-from .network import OR_PORT, OR_UDP_PORT, Network
+from .network import OR_PORT, OR_UDP_PORT, Network, Pair
 
 UTCP, TLS = "utcp", "tls"
 INCOMING, OUTGOING, UNTOLD = "in", "out", "-"
@@ -86,9 +86,12 @@ def merge(network: Network, reports: dict[str, list[Report]], owners: dict[str, 
     )
 
 
-def problems(network: Network, links: list[Link], sockets: Sockets) -> list[str]:
+def problems(network: Network, links: list[Link], sockets: Sockets, used: set[Pair]) -> list[str]:
     """What is wrong with the links: patched relays must meet on utcp only, all others on TLS only.
-    The kernel's `sockets` must agree with what the relays say of themselves."""
+
+    Pairs in `used` have circuits between them at this moment; the others may have none any more.
+    The kernel's `sockets` must agree with what the relays say of themselves.
+    """
     found = []
     kernel_pairs = {
         frozenset((node, peer))
@@ -101,8 +104,8 @@ def problems(network: Network, links: list[Link], sockets: Sockets) -> list[str]
         by_pair.setdefault(frozenset((link.start, link.end)), []).append(link)
     for a, b in combinations([node.name for node in network.utcp_relays], 2):
         pair = by_pair.get(frozenset((a, b)), [])
-        carrying = [link for link in pair if link.transport == UTCP and link.circuits and link.bytes]
-        if not carrying:
+        needed = 1 if frozenset((a, b)) in used else 0
+        if not any(link.transport == UTCP and link.bytes and link.circuits >= needed for link in pair):
             found.append(f"{a} and {b} are both patched, but no utcp link between them has carried a circuit")
         if any(link.transport == TLS for link in pair):
             found.append(f"{a} and {b} are both patched, but have a link over TLS")
@@ -118,7 +121,8 @@ def problems(network: Network, links: list[Link], sockets: Sockets) -> list[str]
     for relay in network.utcp_relays:
         for other in network.tls_relays:
             pair = by_pair.get(frozenset((relay.name, other.name)), [])
-            if not any(link.transport == TLS and link.bytes for link in pair):
+            tls = any(link.transport == TLS and link.circuits and link.bytes for link in pair)
+            if not tls and frozenset((relay.name, other.name)) in used:
                 found.append(f"{relay.name} and {other.name} should have a link over TLS, and have none")
     return found
 

@@ -19,9 +19,11 @@ from .progress import Progress
 class RunningNetwork:
     """The processes of a network and a control connection to each."""
 
-    def __init__(self, network: Network, tor: dict[bool, Path], children: Children, progress: Progress):
+    def __init__(self, network: Network, tor: dict[bool, Path], children: Children, progress: Progress,
+                 log: str = "notice"):  # fmt: skip
         self.network = network
         self.controls: dict[str, Control] = {}
+        self._log = log
         self._tor = tor  # patched? -> program
         self._children = children
         self._progress = progress
@@ -30,7 +32,7 @@ class RunningNetwork:
     async def start(self) -> None:
         """Starts every node at a moment that lets the first consensus hold all of them."""
         for node in self.network.nodes:
-            text = torrc.torrc(node, self.network, os.getpid())
+            text = torrc.torrc(node, self.network, os.getpid(), self._log)
             (node.directory / "torrc").write_text(text, encoding="utf-8")
         until = time.monotonic() + torrc.seconds_until_start(time.time())
         while (left := until - time.monotonic()) > 0:
@@ -68,7 +70,7 @@ class RunningNetwork:
             directory = next(node.directory for node in self.network.nodes if node.name == name)
             raise Failure(
                 f"{name} ended unexpectedly ({describe_status(status)}). The end of its log:\n"
-                f"{tail(directory / 'notice.log')}\n{tail(directory / 'output.log')}"
+                f"{tail(directory / 'tor.log')}\n{tail(directory / 'output.log')}"
             )
 
     async def wait_for(

@@ -22,7 +22,7 @@ COMMON = """\
 TestingTorNetwork 1
 Nickname {name}
 DataDirectory {directory}
-Log notice file {directory}/notice.log
+Log {log} file {directory}/tor.log
 ControlPort {address}:{control_port}
 CookieAuthentication 1
 SafeLogging 0
@@ -82,13 +82,14 @@ MaxClientCircuitsPending 64
 """
 
 
-def torrc(node: Node, network: Network, owner: int) -> str:
+def torrc(node: Node, network: Network, owner: int, log: str = "notice") -> str:
     """The configuration of one node. `owner` is the process id with which the node ends."""
     values = {
         "name": node.name,
         "directory": node.directory,
         "address": node.address,
         "owner": owner,
+        "log": log,
         "control_port": CONTROL_PORT,
         "or_port": OR_PORT,
         "dir_port": DIR_PORT,

@@ -73,11 +73,12 @@ class ProblemsTest(unittest.TestCase):
             "relay2": [line(A, direction="in"), line(U, "tls", "in")],
         }
 
+        self.used = {frozenset(pair) for pair in (("relay1", "relay2"), ("relay1", "plain"), ("relay2", "plain"))}
         self.sockets = Sockets({}, [], {"relay1": ["127.1.2.3:5001", "0.0.0.0:53"], "relay2": ["127.1.2.4:5001"]})
 
     def problems(self, reports):
         parsed = {name: links.parse("\n".join(lines)) for name, lines in reports.items()}
-        return links.problems(self.net, links.merge(self.net, parsed, {}), self.sockets)
+        return links.problems(self.net, links.merge(self.net, parsed, {}), self.sockets, self.used)
 
     def test_right(self):
         self.assertEqual(self.problems(self.right), [])
@@ -89,6 +90,12 @@ class ProblemsTest(unittest.TestCase):
     def test_patched_pair_with_an_idle_link_only(self):
         self.right["relay1"][0] = line(B, circuits=0)
         self.assertRegex("\n".join(self.problems(self.right)), "has carried a circuit")
+
+    def test_links_that_are_not_used_now_may_be_idle_or_gone(self):
+        self.used = set()
+        self.right["relay1"][0] = line(B, circuits=0)
+        del self.right["relay2"][1]
+        self.assertEqual(self.problems(self.right), [])
 
     def test_patched_pair_on_tls_beside_utcp(self):
         self.right["relay1"].append(line(B, "tls"))
