@@ -14,6 +14,7 @@ from .traffic import DownloadError, Object, Totals, download
 
 SMALL_PER_CIRCUIT = 12
 SMALL_SIZES = (200, 50_000)  # bytes, from and to
+SAVED_STATES = 3  # failures after which the state of the relays is saved
 LARGE_PARTS = 5  # the file through an unpatched relay is this much smaller
 
 
@@ -173,6 +174,8 @@ class Exercise:
             except DownloadError as error:
                 self.totals.wrong += 1
                 self.problems.append(f"{error} (circuit {circuit})")
+                if self.totals.wrong <= SAVED_STATES:
+                    await self._running.save_state(f"failure-{self.totals.wrong}")
             finally:
                 left -= 1
 

@@ -156,6 +156,19 @@ class RunningNetwork:
                     missing.append(f"{relay.name}: descriptor of {other.name} with a UDP port")
         return missing
 
+    async def save_state(self, occasion: str) -> None:
+        """Writes what the patched relays say of their links and streams beside their logs, for who
+        looks for the reason of a failure."""
+        for node in self.network.utcp_relays:
+            text = []
+            for key in ("utcp/links", "utcp/circuits"):
+                try:
+                    text.append(f"{key}\n{await self.controls[node.name].info(key)}\n")
+                except (ControlError, KeyError) as error:
+                    text.append(f"{key}: {error}\n")
+            file = node.directory / f"links-{occasion}.txt"
+            file.write_text("\n".join(text), encoding="utf-8")
+
     async def restart(self, node: Node, with_signal: int) -> None:
         """Ends a node by a signal, starts it again, and waits until it knows its neighbours again."""
         self.controls.pop(node.name).close()
