@@ -165,10 +165,7 @@ impl Connection {
         let mut plain = std::mem::take(&mut self.plain);
         let mut genuine = false;
         let mut first = true;
-        loop {
-            let Some(session) = &mut self.session else {
-                break;
-            };
+        while let Some(session) = &mut self.session {
             let incoming = if first {
                 session.receive(now, datagram, &mut plain)
             } else {
