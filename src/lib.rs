@@ -9,8 +9,13 @@
 //! datagrams, events and the next deadline back.
 
 pub mod config;
+mod connection;
+pub mod dtls;
 pub mod endpoint;
 pub mod error;
+pub mod pool;
+mod rng;
 pub mod stats;
 pub mod tcp;
 pub mod time;
+pub mod tortp;

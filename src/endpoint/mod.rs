@@ -1,15 +1,39 @@
 //! One UDP socket and all peers behind it.
 //!
-//! The API skeleton: bodies follow.
-#![allow(unused_variables)]
+//! ```text
+//! demux.rs     datagram -> connection, or a stateless answer; restarts and simultaneous opens
+//! circuits.rs  what the relay does with a circuit
+//! timers.rs    all deadlines
+//! shared.rs    what all connections use together
+//! ```
 
+mod circuits;
+mod demux;
+pub mod shared;
+pub mod timers;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use crate::config::Config;
+use crate::connection::circuits::CONTROL;
+use crate::connection::{Connection, Phase};
+use crate::dtls::{Context, Session};
 use crate::error::{CloseReason, Error};
-use crate::stats::{CircuitInfo, ConnectionInfo, EndpointStats};
-use crate::tcp::congestion::Algorithm;
+use crate::pool::Pool;
+use crate::rng::Rng;
+use crate::stats::{ConnectionInfo, EndpointStats};
 use crate::time::Time;
+use demux::Peer;
+use shared::Shared;
+use timers::{Owner, Timers};
+
+/// Datagrams that wait for the socket; while there are as many, circuits wait.
+const OUTPUT_BOUND: usize = 512;
+/// Handshake datagrams are made until there are this many.
+const OUTPUT_LIMIT: usize = 2 * OUTPUT_BOUND;
+/// Datagrams that a connection makes before it is the next one's turn.
+const TURN: usize = 16;
 
 /// Names a connection of an endpoint; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,195 +105,445 @@ pub const EVENT_READABLE: u32 = 1;
 pub const EVENT_WRITABLE: u32 = 2;
 
 /// All state behind one UDP socket.
-pub struct Endpoint {}
+pub struct Endpoint {
+    shared: Shared,
+    dtls: Context,
+    connections: BTreeMap<u32, Box<Connection>>,
+    peers: BTreeMap<SocketAddr, Peer>,
+    /// Connections that may have something to send, in the order of their turns.
+    active: VecDeque<u32>,
+    output: VecDeque<Datagram>,
+    next_id: u32,
+    half_open: usize,
+    accepting: bool,
+    stats: EndpointStats,
+}
 
 impl Endpoint {
-    /// An endpoint that does nothing yet.
+    /// An endpoint without peers.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a configuration out of bounds, [`Error::Certificate`], [`Error::Tls`].
     pub fn new(config: Config) -> Result<Endpoint, Error> {
-        todo!()
+        config.check()?;
+        let mut rng = Rng::new(config.seed);
+        let dtls = Context::new(&config, rng.secret())?;
+        Ok(Endpoint {
+            shared: Shared {
+                pool: Pool::new(config.memory_budget),
+                timers: Timers::default(),
+                events: VecDeque::new(),
+                rng,
+                capture: None,
+                config,
+            },
+            dtls,
+            connections: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            active: VecDeque::new(),
+            output: VecDeque::new(),
+            next_id: 1,
+            half_open: 0,
+            accepting: true,
+            stats: EndpointStats::default(),
+        })
     }
-    /// Takes in one datagram from the socket. `ecn` is the ECN field of its IP header, 0 if unknown.
-    /// `data` may be scribbled on.
-    pub fn inject(&mut self, now: Time, from: SocketAddr, data: &[u8], ecn: u8) {
-        todo!()
-    }
+
+    // ---- time ----
+
     /// Does what is due, and makes datagrams of what may be sent.
     pub fn process(&mut self, now: Time) {
-        todo!()
+        while let Some(owner) = self.shared.timers.pop(now) {
+            let (Owner::Connection(key) | Owner::Circuit(key, _)) = owner;
+            let Some(connection) = self.connections.get_mut(&key) else {
+                continue;
+            };
+            match owner {
+                Owner::Connection(_) => connection.on_timer(now, &mut self.shared),
+                Owner::Circuit(_, wire) => {
+                    connection.circuits.on_timer(now, wire, &mut self.shared);
+                    connection.on_timer(now, &mut self.shared);
+                }
+            }
+            self.after(key);
+        }
+        self.transmit(now);
     }
+
     /// When [`Endpoint::process`] has to be called next: `Time(0)` if work is waiting, [`Time::NEVER`] if none.
+    ///
+    /// Datagrams that the socket does not take are no work: call when it is writable.
     pub fn next_deadline(&self) -> Time {
-        todo!()
+        if !self.shared.events.is_empty()
+            || (!self.active.is_empty() && self.output.len() < OUTPUT_BOUND)
+        {
+            return Time(0);
+        }
+        self.shared.timers.next()
     }
-    /// The next thing the relay has to hear of.
-    pub fn poll_event(&mut self) -> Option<Event> {
-        todo!()
+
+    /// Gives each connection with something to send its turn.
+    fn transmit(&mut self, now: Time) {
+        while self.output.len() < OUTPUT_BOUND
+            && let Some(key) = self.active.pop_front()
+        {
+            let Some(connection) = self.connections.get_mut(&key) else {
+                continue;
+            };
+            for _ in 0..TURN {
+                let Some(datagram) = connection.fill(now, &mut self.shared) else {
+                    break;
+                };
+                self.output.push_back(datagram);
+            }
+            connection.active = connection.has_output();
+            if connection.active {
+                self.active.push_back(key);
+            }
+        }
     }
+
     /// Datagrams waiting for the socket, oldest first.
-    pub fn output(&self) -> &std::collections::VecDeque<Datagram> {
-        todo!()
+    pub fn output(&self) -> &VecDeque<Datagram> {
+        &self.output
     }
+
     /// Takes the `n` oldest datagrams off the queue: they were sent.
     pub fn sent(&mut self, n: usize) {
-        todo!()
+        for datagram in self.output.drain(..n.min(self.output.len())) {
+            self.stats.datagrams_sent += 1;
+            self.stats.bytes_sent += datagram.data.len() as u64;
+        }
     }
+
+    /// The next thing the relay has to hear of.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        while let Some(event) = self.shared.events.pop_front() {
+            if self.still_due(event) {
+                return Some(event);
+            }
+        }
+        None
+    }
+
+    /// Whether an event is to be told now that its turn has come.
+    fn still_due(&mut self, event: Event) -> bool {
+        match event {
+            Event::Readable(id) => self.deliver_event(id, EVENT_READABLE),
+            Event::Writable(id) => self.deliver_event(id, EVENT_WRITABLE),
+            Event::CircuitClosed(id, _) | Event::CircuitIncoming(_, id, _) => {
+                self.circuit(id).is_ok()
+            }
+            Event::ConnectionVerify(id) => self
+                .connections
+                .get(&(id.0 as u32))
+                .is_some_and(|c| c.phase == Phase::Verifying),
+            Event::ConnectionIncoming(id, _)
+            | Event::ConnectionReady(id)
+            | Event::ConnectionClosed(id, _) => self.connections.contains_key(&(id.0 as u32)),
+        }
+    }
+
+    // ---- connections ----
+
     /// Starts a connection.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] if there is one to this address, [`Error::Limit`], [`Error::Argument`] for an address that
+    /// cannot be sent to, [`Error::Tls`].
     pub fn connect(
         &mut self,
         now: Time,
         peer: SocketAddr,
         pin: Option<[u8; 32]>,
     ) -> Result<ConnectionId, Error> {
-        todo!()
+        let peer = demux::canonical(peer);
+        if peer.port() == 0 || peer.ip().is_unspecified() || peer.ip().is_multicast() {
+            return Err(Error::Argument);
+        }
+        if self.peers.contains_key(&peer) {
+            return Err(Error::InUse);
+        }
+        if self.peers.len() >= self.shared.config.max_connections {
+            return Err(Error::Limit);
+        }
+        let session = Session::connect(&self.dtls, now)?;
+        let key = self.insert(now, peer, session, pin, true);
+        self.peers.insert(peer, Peer::new(key));
+        self.stats.handshakes_started += 1;
+        self.after(key);
+        Ok(ConnectionId(u64::from(key)))
     }
+
+    fn insert(
+        &mut self,
+        now: Time,
+        peer: SocketAddr,
+        session: Session,
+        pin: Option<[u8; 32]>,
+        outgoing: bool,
+    ) -> u32 {
+        let key = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1).max(1);
+        let id = ConnectionId(u64::from(key));
+        let connection = Connection::new(now, id, peer, session, pin, outgoing, &self.shared);
+        self.half_open += usize::from(connection.is_half_open());
+        self.connections.insert(key, Box::new(connection));
+        key
+    }
+
+    /// After anything has changed a connection: output, timer, peer table, counts.
+    fn after(&mut self, key: u32) {
+        let Some(connection) = self.connections.get_mut(&key) else {
+            return;
+        };
+        while let Some(datagram) = connection.flush() {
+            if self.output.len() < OUTPUT_LIMIT {
+                self.output.push_back(datagram);
+            } else {
+                self.stats.dropped_output_full += 1;
+            }
+        }
+        if connection.phase == Phase::Closed {
+            connection.bury_session();
+            let peer = connection.peer;
+            self.unlist(peer, key);
+        } else {
+            connection.update_timer(&mut self.shared);
+            if connection.has_output() && !connection.active {
+                connection.active = true;
+                self.active.push_back(key);
+            }
+        }
+        self.promote_pending(key);
+    }
+
+    /// Runs `change` on a connection that has not ended, then takes note of what it changed.
+    fn with<T>(
+        &mut self,
+        id: ConnectionId,
+        change: impl FnOnce(&mut Connection, &mut Shared) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let key = id.0 as u32;
+        let connection = self.connections.get_mut(&key).ok_or(Error::Closed)?;
+        if connection.phase == Phase::Closed {
+            return Err(Error::Closed);
+        }
+        let (was_half_open, was_ready) =
+            (connection.is_half_open(), connection.phase == Phase::Ready);
+        let result = change(connection, &mut self.shared);
+        let (is_half_open, is_ready) =
+            (connection.is_half_open(), connection.phase == Phase::Ready);
+        let ended = connection.phase == Phase::Closed;
+        self.half_open = self.half_open + usize::from(is_half_open) - usize::from(was_half_open);
+        if !was_ready && is_ready {
+            self.stats.handshakes_completed += 1;
+        } else if !was_ready && ended {
+            self.stats.handshakes_failed += 1;
+        }
+        self.after(key);
+        result
+    }
+
     /// The connection to this address, if there is one that has not ended.
     pub fn find(&self, peer: SocketAddr) -> Option<ConnectionId> {
-        todo!()
+        self.peers
+            .get(&demux::canonical(peer))
+            .and_then(Peer::current)
+            .map(|key| ConnectionId(u64::from(key)))
     }
+
     /// Answers [`Event::ConnectionIncoming`]; refused, the connection is forgotten without another event.
     pub fn accept(&mut self, now: Time, id: ConnectionId, accept: bool) {
-        todo!()
+        let _ = self.with(id, |connection, shared| {
+            if connection.phase == Phase::Accepting {
+                if accept {
+                    connection.start(now);
+                } else {
+                    connection.announced = false;
+                    connection.close(CloseReason::Refused, shared);
+                }
+            }
+            Ok(())
+        });
+        if !accept {
+            self.connection_forget(id);
+        }
     }
+
     /// Answers [`Event::ConnectionVerify`]; refused, `ConnectionClosed(Verify)` follows.
     pub fn verified(&mut self, now: Time, id: ConnectionId, acceptable: bool) {
-        todo!()
+        let _ = self.with(id, |connection, shared| {
+            connection.verified(now, acceptable, shared);
+            Ok(())
+        });
     }
-    /// Answers [`Event::CircuitIncoming`]; refused, the circuit is reset and forgotten without another event.
-    pub fn accept_circuit(&mut self, id: CircuitId, accept: bool) {
-        todo!()
-    }
-    /// New connections use this certificate and key from now on.
-    pub fn set_certificate(&mut self, chain: &[u8], key: &[u8]) -> Result<(), Error> {
-        todo!()
-    }
-    /// Whether new peers may connect.
-    pub fn set_accepting(&mut self, accepting: bool) {
-        todo!()
-    }
-    /// Octets of queued data held.
-    pub fn memory(&self) -> u64 {
-        todo!()
-    }
-    /// Frees at least `bytes` of queued data if there are as many; returns what was freed.
-    pub fn shed(&mut self, bytes: u64) -> u64 {
-        todo!()
-    }
-    /// Counters.
-    pub fn stats(&self) -> EndpointStats {
-        todo!()
-    }
-    /// Starts or stops the capture of the inner TCP/IP packets.
-    pub fn set_capture(&mut self, on: bool) {
-        todo!()
-    }
-    /// Octets of the pcap file since the last call.
-    pub fn take_capture(&mut self) -> Vec<u8> {
-        todo!()
-    }
-
-    // ---- connections; Err(Closed) when the connection has ended or was forgotten ----
 
     /// This side's part in the handshake.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when the connection was forgotten.
     pub fn connection_role(&self, id: ConnectionId) -> Result<Role, Error> {
-        todo!()
+        self.connections
+            .get(&(id.0 as u32))
+            .map(|c| c.role())
+            .ok_or(Error::Closed)
     }
+
     /// Where the connection is in its life; `Closed` also when it was forgotten.
     pub fn connection_state(&self, id: ConnectionId) -> ConnectionState {
-        todo!()
+        self.connections
+            .get(&(id.0 as u32))
+            .map_or(ConnectionState::Closed, |c| c.state())
     }
+
     /// Ends a connection: circuits end with reason `Connection`, the peer is told, `ConnectionClosed(Local)` follows.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when it has ended.
     pub fn connection_close(&mut self, id: ConnectionId) -> Result<(), Error> {
-        todo!()
+        self.with(id, |connection, shared| {
+            connection.close(CloseReason::Local, shared);
+            Ok(())
+        })
     }
-    /// Ends it if it has not ended, and forgets it: no more events of it or its circuits' connection.
+
+    /// Ends it if it has not ended, and forgets it: no more events of it or of its circuits.
     pub fn connection_forget(&mut self, id: ConnectionId) {
-        todo!()
+        let key = id.0 as u32;
+        if let Some(connection) = self.connections.get_mut(&key) {
+            connection.announced = false;
+        }
+        let _ = self.connection_close(id);
+        if let Some(mut connection) = self.connections.remove(&key) {
+            connection.circuits.release(&mut self.shared);
+        }
     }
+
     /// While held, only the control circuit reports anything.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when it has ended.
     pub fn connection_hold(&mut self, id: ConnectionId, hold: bool) -> Result<(), Error> {
-        todo!()
+        self.with(id, |connection, shared| {
+            connection.circuits.hold(hold, shared);
+            Ok(())
+        })
     }
+
     /// The session's `SSL`, null if there is none (any more).
     pub fn connection_ssl(&self, id: ConnectionId) -> *mut openssl_sys::SSL {
-        todo!()
+        self.connections
+            .get(&(id.0 as u32))
+            .and_then(|c| c.session.as_ref())
+            .map_or(std::ptr::null_mut(), Session::ssl)
     }
+
     /// The peer's address; known as long as the connection was not forgotten.
     pub fn connection_address(&self, id: ConnectionId) -> Option<SocketAddr> {
-        todo!()
+        self.connections.get(&(id.0 as u32)).map(|c| c.peer)
     }
+
     /// The control circuit, once the connection is ready.
+    ///
+    /// # Errors
+    /// [`Error::State`] before, [`Error::Closed`] after.
     pub fn connection_control(&self, id: ConnectionId) -> Result<CircuitId, Error> {
-        todo!()
+        let connection = self.connections.get(&(id.0 as u32)).ok_or(Error::Closed)?;
+        match connection.phase {
+            Phase::Ready => Ok(connection.circuits.circuit_id(CONTROL)),
+            Phase::Closed => Err(Error::Closed),
+            _ => Err(Error::State),
+        }
     }
+
     /// State and counters; last values after the end.
     pub fn connection_info(&self, id: ConnectionId) -> Option<ConnectionInfo> {
-        todo!()
-    }
-    /// Opens a circuit under the relay's number (not 0).
-    pub fn open_circuit(&mut self, id: ConnectionId, number: u32) -> Result<CircuitId, Error> {
-        todo!()
+        self.connections.get(&(id.0 as u32)).map(|c| c.info())
     }
 
-    // ---- circuits; Err(Closed) when the circuit has ended or was forgotten ----
+    // ---- the whole ----
 
-    /// Copies what was received in order; `Err(WouldBlock)`, `Err(End)`.
-    pub fn read(&mut self, id: CircuitId, buffer: &mut [u8]) -> Result<usize, Error> {
-        todo!()
+    /// New connections use this certificate and key from now on.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`]; the old ones stay in use.
+    pub fn set_certificate(&mut self, chain: &[u8], key: &[u8]) -> Result<(), Error> {
+        self.dtls.set_certificate(chain, key)
     }
-    /// Queues data to be sent; may take less than all; `Err(WouldBlock)` when there is no room at all.
-    pub fn write(&mut self, id: CircuitId, data: &[u8]) -> Result<usize, Error> {
-        todo!()
+
+    /// Whether new peers may connect.
+    pub fn set_accepting(&mut self, accepting: bool) {
+        self.accepting = accepting;
     }
-    /// Octets that can be read now; 0 when ended.
-    pub fn readable(&self, id: CircuitId) -> usize {
-        todo!()
+
+    /// Octets of queued data held, in whole blocks.
+    pub fn memory(&self) -> u64 {
+        self.shared.pool.in_use()
     }
-    /// Octets that can be written now; 0 when ended.
-    pub fn room(&self, id: CircuitId) -> usize {
-        todo!()
+
+    /// Frees at least `bytes` of queued data if there are as many; returns what was freed. Out-of-order data goes
+    /// first (the peer sends it again), then the circuits that hold most are reset.
+    pub fn shed(&mut self, bytes: u64) -> u64 {
+        let before = self.shared.pool.in_use();
+        let target = before.saturating_sub(bytes);
+        for connection in self.connections.values_mut() {
+            if self.shared.pool.in_use() <= target {
+                break;
+            }
+            connection.circuits.renege(&mut self.shared);
+        }
+        if self.shared.pool.in_use() > target {
+            let mut holdings: Vec<(usize, u32, u32)> = self
+                .connections
+                .iter()
+                .flat_map(|(&key, c)| c.circuits.holdings().map(move |(wire, n)| (n, key, wire)))
+                .filter(|&(n, _, _)| n > 0)
+                .collect();
+            holdings.sort_unstable();
+            while self.shared.pool.in_use() > target
+                && let Some((_, key, wire)) = holdings.pop()
+            {
+                if let Some(connection) = self.connections.get_mut(&key) {
+                    connection.circuits.shed(wire, &mut self.shared);
+                }
+                self.after(key);
+            }
+        }
+        before - self.shared.pool.in_use()
     }
-    /// Half-close.
-    pub fn finish(&mut self, id: CircuitId) -> Result<(), Error> {
-        todo!()
+
+    /// Counters.
+    pub fn stats(&self) -> EndpointStats {
+        EndpointStats {
+            connections: self.peers.len() as u64,
+            half_open: self.half_open as u64,
+            circuits: self
+                .connections
+                .values()
+                .map(|c| u64::from(c.info().circuits))
+                .sum(),
+            memory: self.memory(),
+            output_queue: self.output.len() as u64,
+            ..self.stats
+        }
     }
-    /// Half-close, and discard what still arrives. `CircuitClosed` follows.
-    pub fn close(&mut self, id: CircuitId) -> Result<(), Error> {
-        todo!()
+
+    /// Starts or stops the capture of the inner TCP/IP packets.
+    pub fn set_capture(&mut self, on: bool) {
+        self.shared.capture = on.then(|| {
+            let mut file = Vec::new();
+            crate::tortp::pcap::header(&mut file);
+            file
+        });
     }
-    /// Reset at once; no event.
-    pub fn abort(&mut self, id: CircuitId) -> Result<(), Error> {
-        todo!()
-    }
-    /// No more events of this circuit. Resets it, unless `close` was called: then it finishes by itself.
-    pub fn circuit_forget(&mut self, id: CircuitId) {
-        todo!()
-    }
-    /// Which events are reported: [`EVENT_READABLE`], [`EVENT_WRITABLE`].
-    pub fn set_events(&mut self, id: CircuitId, mask: u32) -> Result<(), Error> {
-        todo!()
-    }
-    /// TCP from the inside; last values after the end, as long as it was not forgotten.
-    pub fn circuit_info(&self, id: CircuitId) -> Option<CircuitInfo> {
-        todo!()
-    }
-    /// Switches congestion control.
-    pub fn set_congestion(&mut self, id: CircuitId, algorithm: Algorithm) -> Result<(), Error> {
-        todo!()
-    }
-    /// Caps the sending rate, octets per second; 0 removes the cap.
-    pub fn set_rate(&mut self, id: CircuitId, rate: u64) -> Result<(), Error> {
-        todo!()
-    }
-    /// Octets held for sending.
-    pub fn set_send_buffer(&mut self, id: CircuitId, octets: usize) -> Result<(), Error> {
-        todo!()
-    }
-    /// The largest receive window.
-    pub fn set_receive_buffer(&mut self, id: CircuitId, octets: usize) -> Result<(), Error> {
-        todo!()
-    }
-    /// Weight in the round robin, 1 to 255.
-    pub fn set_priority(&mut self, id: CircuitId, weight: u8) -> Result<(), Error> {
-        todo!()
+
+    /// Octets of the pcap file since the last call.
+    pub fn take_capture(&mut self) -> Vec<u8> {
+        self.shared
+            .capture
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 }

@@ -1,5 +1,27 @@
-//! TCP: segments to octets and back.
+//! TCP: segments to octets and back (RFC 9293). One [`Tcb`] is one circuit's connection.
+//!
+//! ```text
+//! segment -> input -> receive_queue -> read
+//! write -> send_queue -> output -> segment
+//!                         ^ recovery (what is lost), congestion (how much), window (what the peer takes)
+//! ```
 
 pub mod congestion;
+mod input;
+mod output;
+mod receive_queue;
+mod receive_window;
+pub mod recovery;
 pub mod segment;
+mod send_queue;
 pub mod seq;
+mod state;
+mod tcb;
+#[cfg(test)]
+mod tests;
+
+pub use input::Rejected;
+pub use output::{Plan, Reset, reset_for};
+pub use receive_queue::MAX_RANGES;
+pub use state::State;
+pub use tcb::{Settings, Tcb};

@@ -66,6 +66,17 @@ impl SackBlocks {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+
+    /// Keeps the blocks for which `keep` holds.
+    pub fn retain(&mut self, keep: impl Fn(Seq, Seq) -> bool) {
+        let mut kept = SackBlocks::default();
+        for &(start, end) in self.as_slice() {
+            if keep(start, end) {
+                kept.push(start, end);
+            }
+        }
+        *self = kept;
+    }
 }
 
 /// The TCP options that this implementation understands.
@@ -82,6 +93,19 @@ pub struct Options {
     /// The relay's circuit number, on the first SYN of a circuit only. It travels as an experimental
     /// option (RFC 6994): kind 254, length 8, ExID 0x7554, 4 octets of number.
     pub circuit_number: Option<u32>,
+}
+
+impl Options {
+    /// Octets that the options take in a header, padded to whole words.
+    pub fn encoded_len(&self) -> usize {
+        let sack = self.sack.as_slice().len();
+        let len = if self.mss.is_some() { 4 } else { 0 }
+            + if self.window_scale.is_some() { 3 } else { 0 }
+            + if self.sack_permitted { 2 } else { 0 }
+            + if self.circuit_number.is_some() { 8 } else { 0 }
+            + if sack > 0 { 2 + 8 * sack } else { 0 };
+        len.next_multiple_of(4)
+    }
 }
 
 /// A TCP segment with its payload borrowed.

@@ -1,0 +1,87 @@
+//! One circuit: its TCP, and what the relay wants to hear of it.
+
+use crate::endpoint::{EVENT_READABLE, EVENT_WRITABLE};
+use crate::error::CloseReason;
+use crate::tcp::{State, Tcb};
+use crate::time::Time;
+
+/// The weight of a circuit in the round robin unless the relay says otherwise.
+pub const DEFAULT_WEIGHT: u8 = 16;
+
+/// A circuit of a connection.
+pub struct Circuit {
+    /// The relay's number.
+    pub number: u32,
+    /// Its TCP connection.
+    pub tcb: Tcb,
+    /// Events that are reported.
+    pub mask: u32,
+    /// Weight in the round robin.
+    pub weight: u8,
+    /// Octets that may be sent before it is the next one's turn.
+    pub deficit: usize,
+    /// It stands in the scheduler's queue.
+    pub active: bool,
+    /// The deadline registered with the endpoint's timers.
+    pub timer: Time,
+    /// The relay has heard of it (always, if it opened it).
+    pub announced: bool,
+    /// A Readable event waits to be queued, or stands in the queue.
+    pub readable: Notice,
+    /// The same for Writable.
+    pub writable: Notice,
+    /// CircuitClosed was queued, or the relay ended it itself and needs no event.
+    pub closed_reported: bool,
+    /// The relay has let go of it.
+    pub forgotten: bool,
+    /// It has ended: its number is free and a tombstone answers its segments.
+    pub buried: bool,
+}
+
+/// An edge-triggered event on its way to the relay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notice {
+    /// Something happened that was not reported.
+    pub pending: bool,
+    /// The event stands in the queue.
+    pub queued: bool,
+}
+
+impl Circuit {
+    /// A circuit with this number.
+    pub fn new(number: u32, tcb: Tcb, announced: bool) -> Circuit {
+        Circuit {
+            number,
+            tcb,
+            mask: EVENT_READABLE | EVENT_WRITABLE,
+            weight: DEFAULT_WEIGHT,
+            deficit: 0,
+            active: false,
+            timer: Time::NEVER,
+            announced,
+            readable: Notice::default(),
+            writable: Notice::default(),
+            closed_reported: false,
+            forgotten: false,
+            buried: false,
+        }
+    }
+
+    /// Why it ended, once both directions are finished or it was cut off.
+    pub fn end(&self) -> Option<CloseReason> {
+        match self.tcb.state() {
+            State::TimeWait | State::Closed => self.tcb.close_reason(),
+            _ => None,
+        }
+    }
+
+    /// Whether the end can be told: an orderly one only after everything was read.
+    pub fn end_to_report(&self) -> Option<CloseReason> {
+        if self.closed_reported || self.forgotten {
+            return None;
+        }
+        self.end().filter(|&reason| {
+            reason != CloseReason::Done || self.tcb.readable() == 0 || self.tcb.is_closing()
+        })
+    }
+}

@@ -1,0 +1,721 @@
+//! All circuits of one connection: TORTP datagrams in and out, and the round robin between circuits.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::circuit::{Circuit, DEFAULT_WEIGHT};
+use super::tombstones::{Tombstone, Tombstones};
+use crate::endpoint::shared::Shared;
+use crate::endpoint::timers::Owner;
+use crate::endpoint::{CircuitId, ConnectionId, EVENT_READABLE, EVENT_WRITABLE, Event, Role};
+use crate::error::{CloseReason, Error};
+use crate::stats::ConnectionStats;
+use crate::tcp::segment::{Flags, Options, Segment};
+use crate::tcp::seq::Seq;
+use crate::tcp::{Rejected, Reset, Settings, Tcb, reset_for};
+use crate::time::{Micros, SECOND, Time};
+use crate::tortp;
+
+/// The wire identifier and the relay's number of the control circuit.
+pub const CONTROL: u32 = 0;
+
+/// Answers without a circuit (resets, acknowledgements of old FINs) that wait to be sent; more are not made.
+const REPLIES_BOUND: usize = 1_024;
+
+/// After this long a silence, what waits for a backed-off timer goes out as soon as the peer is heard again.
+const SILENCE: Micros = 2 * SECOND;
+
+/// A segment without data that belongs to no living circuit.
+#[derive(Clone, Copy, Debug)]
+struct Reply {
+    circuit: u32,
+    flags: Flags,
+    seq: Seq,
+    ack: Seq,
+}
+
+/// The circuits of a connection.
+pub struct Circuits {
+    id: u32,
+    role: Role,
+    /// The largest TORTP datagram.
+    limit: usize,
+    next_id: u32,
+    circuits: BTreeMap<u32, Box<Circuit>>,
+    /// How many of them have ended and wait for the relay to let go.
+    buried: usize,
+    /// The relay's numbers in use, with wire identifiers.
+    numbers: BTreeMap<u32, u32>,
+    tombstones: Tombstones,
+    replies: VecDeque<Reply>,
+    /// Circuits that may have something to send, in the order of their turns.
+    active: VecDeque<u32>,
+    held: bool,
+    srtt: Micros,
+    rttvar: Micros,
+    min_rtt: Micros,
+    last_received: Time,
+    /// Counters.
+    pub stats: ConnectionStats,
+}
+
+impl Circuits {
+    /// No circuits yet. `limit`: the largest plaintext of a record.
+    pub fn new(id: ConnectionId, limit: usize) -> Circuits {
+        Circuits {
+            id: id.0 as u32,
+            role: Role::Client,
+            limit,
+            next_id: 0,
+            circuits: BTreeMap::new(),
+            buried: 0,
+            numbers: BTreeMap::new(),
+            tombstones: Tombstones::default(),
+            replies: VecDeque::new(),
+            active: VecDeque::new(),
+            held: false,
+            srtt: 0,
+            rttvar: 0,
+            min_rtt: 0,
+            last_received: Time(0),
+            stats: ConnectionStats::default(),
+        }
+    }
+
+    /// The session stands: opens the control circuit, which both sides do at once.
+    pub fn start(&mut self, now: Time, role: Role, shared: &mut Shared) {
+        self.role = role;
+        self.next_id = match role {
+            Role::Client => 2,
+            Role::Server => 1,
+        };
+        self.last_received = now;
+        let iss = Seq(shared.rng.next_u32());
+        let tcb = Tcb::open(&self.settings(shared), iss, None);
+        self.circuits
+            .insert(CONTROL, Box::new(Circuit::new(CONTROL, tcb, true)));
+        self.numbers.insert(CONTROL, CONTROL);
+        self.activate(CONTROL);
+    }
+
+    /// The endpoint-wide name of a circuit.
+    pub fn circuit_id(&self, wire: u32) -> CircuitId {
+        CircuitId(u64::from(self.id) << 32 | u64::from(wire))
+    }
+
+    fn settings(&self, shared: &Shared) -> Settings {
+        let overhead = tortp::DATAGRAM_HEADER + tortp::MIN_SEGMENT_HEADER + 4;
+        Settings {
+            mss: (self.limit - overhead).min(usize::from(u16::MAX)) as u16,
+            send_buffer: shared.config.send_buffer,
+            receive_buffer: shared.config.receive_buffer,
+            congestion: shared.config.congestion,
+            dead_timeout: shared.config.dead_timeout,
+            srtt: self.srtt,
+            rttvar: self.rttvar,
+        }
+    }
+
+    /// Circuits that have not ended.
+    pub fn open_count(&self) -> usize {
+        self.circuits.len() - self.buried
+    }
+
+    /// Smoothed round-trip time of the path, zero if unknown.
+    pub fn srtt(&self) -> Micros {
+        self.srtt
+    }
+
+    /// Smallest round-trip time of the path, zero if unknown.
+    pub fn min_rtt(&self) -> Micros {
+        self.min_rtt
+    }
+
+    // ---- what the relay asks for ----
+
+    /// Opens a circuit.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for number 0, [`Error::InUse`], [`Error::Limit`].
+    pub fn open(&mut self, number: u32, shared: &mut Shared) -> Result<CircuitId, Error> {
+        if number == CONTROL {
+            return Err(Error::Argument);
+        }
+        if self.numbers.contains_key(&number) {
+            return Err(Error::InUse);
+        }
+        if self.circuits.len() > shared.config.max_circuits {
+            return Err(Error::Limit);
+        }
+        // Identifiers count up, so one comes round again only after 2^31 circuits.
+        let mut wire = self.next_id;
+        while self.circuits.contains_key(&wire) || self.tombstones.contains(wire) || wire == CONTROL
+        {
+            wire = wire.wrapping_add(2);
+        }
+        self.next_id = wire.wrapping_add(2);
+        let iss = Seq(shared.rng.next_u32());
+        let tcb = Tcb::open(&self.settings(shared), iss, Some(number));
+        self.circuits
+            .insert(wire, Box::new(Circuit::new(number, tcb, true)));
+        self.numbers.insert(number, wire);
+        self.stats.circuits_opened += 1;
+        self.activate(wire);
+        Ok(self.circuit_id(wire))
+    }
+
+    /// The circuit with this wire identifier.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if there is none (any more).
+    pub fn get(&self, wire: u32) -> Result<&Circuit, Error> {
+        self.circuits
+            .get(&wire)
+            .map(|c| &**c)
+            .filter(|c| !c.forgotten)
+            .ok_or(Error::Closed)
+    }
+
+    /// The same, to be changed; [`Circuits::touched`] has to follow if it may have something to send or report.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if there is none (any more).
+    pub fn get_mut(&mut self, wire: u32) -> Result<&mut Circuit, Error> {
+        self.circuits
+            .get_mut(&wire)
+            .map(|c| &mut **c)
+            .filter(|c| !c.forgotten)
+            .ok_or(Error::Closed)
+    }
+
+    /// The relay has done something to a circuit: it gets a turn to send, and what is to be told is queued.
+    pub fn touched(&mut self, wire: u32, shared: &mut Shared) {
+        self.activate(wire);
+        self.report(wire, shared);
+    }
+
+    /// Answers a CircuitIncoming event.
+    pub fn accept(&mut self, wire: u32, accept: bool, shared: &mut Shared) {
+        let known = self.circuits.get(&wire).is_some_and(|c| !c.forgotten);
+        if known && !accept {
+            self.abort(wire, CloseReason::Refused, shared);
+            self.forget(wire, shared);
+        }
+    }
+
+    /// Resets a circuit; the relay gets no event.
+    pub fn abort(&mut self, wire: u32, reason: CloseReason, shared: &mut Shared) {
+        let Some(circuit) = self.circuits.get_mut(&wire) else {
+            return;
+        };
+        circuit.closed_reported = true;
+        if let Some(reset) = circuit.tcb.abort(&mut shared.pool, reason) {
+            self.reply_reset(wire, reset);
+        }
+        self.bury(wire, shared);
+    }
+
+    /// Takes the number of a circuit back, so that the relay can use it again.
+    pub fn release_number(&mut self, wire: u32) {
+        if let Some(circuit) = self.circuits.get(&wire)
+            && self.numbers.get(&circuit.number) == Some(&wire)
+        {
+            self.numbers.remove(&circuit.number);
+        }
+    }
+
+    /// The relay lets go of a circuit: reset, unless it was closed and finishes by itself.
+    pub fn forget(&mut self, wire: u32, shared: &mut Shared) {
+        self.release_number(wire);
+        let Some(circuit) = self.circuits.get_mut(&wire) else {
+            return;
+        };
+        circuit.forgotten = true;
+        if circuit.end().is_none() && !circuit.tcb.is_closing() {
+            self.abort(wire, CloseReason::Local, shared);
+        }
+        self.remove_if_done(wire, shared);
+    }
+
+    /// While held, only the control circuit reports anything.
+    pub fn hold(&mut self, hold: bool, shared: &mut Shared) {
+        self.held = hold;
+        if !hold {
+            let wires: Vec<u32> = self.circuits.keys().copied().collect();
+            for wire in wires {
+                self.report(wire, shared);
+            }
+        }
+    }
+
+    /// Whether events of this circuit are held back.
+    pub fn is_held(&self, wire: u32) -> bool {
+        self.held && wire != CONTROL
+    }
+
+    // ---- datagrams in ----
+
+    /// Takes in the plaintext of a record.
+    pub fn receive(&mut self, now: Time, plain: &[u8], shared: &mut Shared) {
+        if let Err(malformed) = tortp::check(plain) {
+            match malformed {
+                tortp::Malformed::Version => self.stats.dropped_version += 1,
+                _ => self.stats.dropped_malformed += 1,
+            }
+            return;
+        }
+        if now.since(self.last_received) >= SILENCE {
+            let wires: Vec<u32> = self.circuits.keys().copied().collect();
+            for wire in wires {
+                if let Some(circuit) = self.circuits.get_mut(&wire) {
+                    circuit.tcb.revive(now);
+                    self.update_timer(wire, shared);
+                }
+            }
+        }
+        self.last_received = now;
+        for (wire, segment) in tortp::segments(plain) {
+            self.stats.segments_received += 1;
+            self.deliver(now, wire, &segment, shared);
+        }
+    }
+
+    fn deliver(&mut self, now: Time, wire: u32, segment: &Segment<'_>, shared: &mut Shared) {
+        if self.circuits.get(&wire).is_some_and(|c| !c.buried) {
+            self.deliver_to_circuit(now, wire, segment, shared);
+            return;
+        }
+        match self.tombstones.get(now, wire) {
+            Some(Tombstone::TimeWait { seq, ack }) => {
+                if segment.flags.has(Flags::FIN) && !segment.flags.has(Flags::RST) {
+                    self.reply(Reply {
+                        circuit: wire,
+                        flags: Flags::ACK,
+                        seq,
+                        ack,
+                    });
+                }
+            }
+            None if self.may_be_opened(wire, segment) => {
+                self.open_passively(now, wire, segment, shared);
+            }
+            _ => {
+                self.stats.dropped_unknown_circuit += 1;
+                if let Some(reset) = reset_for(segment) {
+                    self.reply_reset(wire, reset);
+                }
+            }
+        }
+    }
+
+    /// Whether a segment for an unknown circuit is the peer's way to open one.
+    fn may_be_opened(&self, wire: u32, segment: &Segment<'_>) -> bool {
+        let opened_by_peer = match self.role {
+            Role::Client => wire % 2 == 1,
+            Role::Server => wire.is_multiple_of(2),
+        };
+        opened_by_peer
+            && wire != CONTROL
+            && segment.flags.has(Flags::SYN)
+            && !segment.flags.has(Flags::ACK)
+            && !segment.flags.has(Flags::RST)
+            && segment.options.circuit_number.is_some_and(|n| n != CONTROL)
+    }
+
+    fn open_passively(
+        &mut self,
+        now: Time,
+        wire: u32,
+        segment: &Segment<'_>,
+        shared: &mut Shared,
+    ) {
+        if self.circuits.len() > shared.config.max_circuits {
+            self.stats.dropped_limit += 1;
+            if let Some(reset) = reset_for(segment) {
+                self.reply_reset(wire, reset);
+            }
+            return;
+        }
+        let number = segment.options.circuit_number.unwrap_or(CONTROL);
+        let iss = Seq(shared.rng.next_u32());
+        let tcb = Tcb::accept(
+            &self.settings(shared),
+            iss,
+            now,
+            &mut shared.pool,
+            segment,
+        );
+        self.stats.payload_received += tcb.info().bytes_received;
+        self.circuits
+            .insert(wire, Box::new(Circuit::new(number, tcb, false)));
+        self.numbers.insert(number, wire);
+        self.stats.circuits_accepted += 1;
+        self.activate(wire);
+        self.report(wire, shared);
+        self.update_timer(wire, shared);
+    }
+
+    fn deliver_to_circuit(
+        &mut self,
+        now: Time,
+        wire: u32,
+        segment: &Segment<'_>,
+        shared: &mut Shared,
+    ) {
+        let Some(circuit) = self.circuits.get_mut(&wire) else {
+            return;
+        };
+        let received = circuit.tcb.bytes_received();
+        let result = circuit.tcb.receive(now, &mut shared.pool, segment);
+        self.stats.payload_received += circuit.tcb.bytes_received() - received;
+        let rtt = circuit.tcb.rtt();
+        if rtt.min() > 0 {
+            self.srtt = rtt.srtt();
+            self.rttvar = rtt.rttvar();
+            if self.min_rtt == 0 || rtt.min() < self.min_rtt {
+                self.min_rtt = rtt.min();
+            }
+        }
+        match result {
+            Ok(()) => {}
+            Err(Rejected::OutOfWindow | Rejected::Unexpected) => {
+                self.stats.dropped_out_of_window += 1;
+            }
+            Err(Rejected::Memory) => self.stats.dropped_memory += 1,
+            Err(Rejected::Answer(reset)) => {
+                self.stats.dropped_out_of_window += 1;
+                self.reply_reset(wire, reset);
+            }
+        }
+        self.after_change(now, wire, shared);
+    }
+
+    /// A segment or a timer has changed a circuit.
+    fn after_change(&mut self, now: Time, wire: u32, shared: &mut Shared) {
+        let Some(circuit) = self.circuits.get(&wire) else {
+            return;
+        };
+        if let Some(reason) = circuit.end()
+            && !circuit.buried
+        {
+            if reason == CloseReason::Reset || reason == CloseReason::Refused {
+                self.stats.circuits_reset += 1;
+            }
+            let tombstone = if reason == CloseReason::Done {
+                Tombstone::TimeWait {
+                    seq: circuit.tcb.snd_nxt(),
+                    ack: circuit.tcb.rcv_nxt(),
+                }
+            } else {
+                Tombstone::Reset
+            };
+            if let (Tombstone::TimeWait { seq, ack }, crate::tcp::State::TimeWait) =
+                (tombstone, circuit.tcb.state())
+            {
+                // The acknowledgement of the FIN that ended it.
+                self.reply(Reply {
+                    circuit: wire,
+                    flags: Flags::ACK,
+                    seq,
+                    ack,
+                });
+            }
+            self.tombstones.insert(now, wire, tombstone);
+            self.bury(wire, shared);
+            self.report(wire, shared);
+            self.remove_if_done(wire, shared);
+            return;
+        }
+        self.activate(wire);
+        self.report(wire, shared);
+        self.update_timer(wire, shared);
+    }
+
+    /// A circuit has ended: its number and its timer are free, its segments are answered without it.
+    fn bury(&mut self, wire: u32, shared: &mut Shared) {
+        self.release_number(wire);
+        let now = self.last_received;
+        let Some(circuit) = self.circuits.get_mut(&wire) else {
+            return;
+        };
+        self.buried += usize::from(!circuit.buried);
+        circuit.buried = true;
+        shared
+            .timers
+            .remove(Owner::Circuit(self.id, wire), circuit.timer);
+        circuit.timer = Time::NEVER;
+        if !self.tombstones.contains(wire) {
+            self.tombstones.insert(now, wire, Tombstone::Reset);
+        }
+    }
+
+    fn remove_if_done(&mut self, wire: u32, shared: &mut Shared) {
+        let done = self
+            .circuits
+            .get(&wire)
+            .is_some_and(|c| c.forgotten && c.buried);
+        if done && let Some(mut circuit) = self.circuits.remove(&wire) {
+            circuit.tcb.release(&mut shared.pool);
+            self.buried -= 1;
+        }
+    }
+
+    fn reply_reset(&mut self, wire: u32, reset: Reset) {
+        self.reply(Reply {
+            circuit: wire,
+            flags: reset.segment().flags,
+            seq: reset.seq,
+            ack: reset.ack.unwrap_or_default(),
+        });
+    }
+
+    fn reply(&mut self, reply: Reply) {
+        if self.replies.len() < REPLIES_BOUND {
+            self.replies.push_back(reply);
+        }
+    }
+
+    // ---- events ----
+
+    /// Queues what is to be told of a circuit, unless it is held or masked: then it waits.
+    fn report(&mut self, wire: u32, shared: &mut Shared) {
+        let id = self.circuit_id(wire);
+        let held = self.is_held(wire);
+        let Some(circuit) = self.circuits.get_mut(&wire) else {
+            return;
+        };
+        circuit.readable.pending |= circuit.tcb.take_readable();
+        circuit.writable.pending |= circuit.tcb.take_writable();
+        if circuit.forgotten || held {
+            return;
+        }
+        if !circuit.announced {
+            circuit.announced = true;
+            shared.events.push_back(Event::CircuitIncoming(
+                ConnectionId(u64::from(self.id)),
+                id,
+                circuit.number,
+            ));
+        }
+        for (notice, bit, event) in [
+            (&mut circuit.readable, EVENT_READABLE, Event::Readable(id)),
+            (&mut circuit.writable, EVENT_WRITABLE, Event::Writable(id)),
+        ] {
+            if notice.pending && !notice.queued && circuit.mask & bit != 0 {
+                notice.pending = false;
+                notice.queued = true;
+                shared.events.push_back(event);
+            }
+        }
+        if let Some(reason) = circuit.end_to_report() {
+            circuit.closed_reported = true;
+            shared.events.push_back(Event::CircuitClosed(id, reason));
+        }
+    }
+
+    /// A Readable or Writable event is about to be handed out: whether it should be, now.
+    pub fn deliver_event(&mut self, wire: u32, bit: u32) -> bool {
+        let held = self.is_held(wire);
+        let Some(circuit) = self.circuits.get_mut(&wire) else {
+            return false;
+        };
+        let masked = circuit.mask & bit == 0;
+        let notice = if bit == EVENT_READABLE {
+            &mut circuit.readable
+        } else {
+            &mut circuit.writable
+        };
+        notice.queued = false;
+        if circuit.forgotten {
+            return false;
+        }
+        if masked || held {
+            notice.pending = true;
+            return false;
+        }
+        true
+    }
+
+    // ---- timers ----
+
+    fn update_timer(&mut self, wire: u32, shared: &mut Shared) {
+        if let Some(circuit) = self.circuits.get_mut(&wire)
+            && !circuit.buried
+        {
+            circuit.timer = shared.timers.update(
+                Owner::Circuit(self.id, wire),
+                circuit.timer,
+                circuit.tcb.deadline(),
+            );
+        }
+    }
+
+    /// A circuit's registered deadline has come.
+    pub fn on_timer(&mut self, now: Time, wire: u32, shared: &mut Shared) {
+        let Some(circuit) = self.circuits.get_mut(&wire) else {
+            return;
+        };
+        circuit.timer = Time::NEVER;
+        if circuit.tcb.deadline() <= now {
+            circuit.tcb.on_timer(now, &mut shared.pool);
+            self.after_change(now, wire, shared);
+        } else {
+            self.update_timer(wire, shared);
+        }
+    }
+
+    /// Whether the control circuit was given up: the peer is gone.
+    pub fn control_ended(&self) -> Option<CloseReason> {
+        self.circuits.get(&CONTROL).and_then(|c| c.end())
+    }
+
+    // ---- datagrams out ----
+
+    fn activate(&mut self, wire: u32) {
+        if let Some(circuit) = self.circuits.get_mut(&wire)
+            && !circuit.active
+            && !circuit.buried
+        {
+            circuit.active = true;
+            self.active.push_back(wire);
+        }
+    }
+
+    /// Whether [`Circuits::fill`] may have something to send.
+    pub fn has_output(&self) -> bool {
+        !self.active.is_empty() || !self.replies.is_empty()
+    }
+
+    /// Makes the next datagram in `out`; returns false if there is nothing to send.
+    pub fn fill(&mut self, now: Time, shared: &mut Shared, out: &mut Vec<u8>) -> bool {
+        out.clear();
+        tortp::begin(out);
+        while out.len() + tortp::MIN_SEGMENT_HEADER + 4 <= self.limit
+            && let Some(reply) = self.replies.pop_front()
+        {
+            self.stats.segments_sent += 1;
+            tortp::encode_header(
+                reply.circuit,
+                reply.flags,
+                reply.seq,
+                reply.ack,
+                0,
+                &Options::default(),
+                0,
+                out,
+            );
+        }
+        let memory = shared.pool.available();
+        while let Some(&wire) = self.active.front() {
+            let Some(circuit) = self.circuits.get_mut(&wire).filter(|c| !c.buried) else {
+                self.active.pop_front();
+                if let Some(circuit) = self.circuits.get_mut(&wire) {
+                    circuit.active = false;
+                }
+                continue;
+            };
+            let Some(plan) = circuit.tcb.plan(now, memory) else {
+                self.active.pop_front();
+                circuit.active = false;
+                circuit.deficit = 0;
+                circuit.tcb.settle(now);
+                self.update_timer(wire, shared);
+                continue;
+            };
+            let size = tortp::MIN_SEGMENT_HEADER
+                + if plan.flags.has(Flags::ACK) { 4 } else { 0 }
+                + plan.options.encoded_len()
+                + plan.payload;
+            if out.len() + size > self.limit && out.len() > tortp::DATAGRAM_HEADER {
+                return true;
+            }
+            if circuit.deficit < size {
+                // Deficit round robin: a turn is worth a full datagram at the default weight.
+                let quantum = self.limit * usize::from(circuit.weight) / usize::from(DEFAULT_WEIGHT);
+                circuit.deficit += quantum.max(1);
+                self.active.rotate_left(1);
+                continue;
+            }
+            circuit.deficit -= size;
+            tortp::encode_header(
+                wire,
+                plan.flags,
+                plan.seq,
+                plan.ack,
+                plan.window,
+                &plan.options,
+                plan.payload as u16,
+                out,
+            );
+            circuit.tcb.payload(&plan, out);
+            circuit.tcb.commit(now, &plan);
+            self.stats.segments_sent += 1;
+            if plan.is_retransmission() {
+                self.stats.segments_retransmitted += 1;
+            } else {
+                self.stats.payload_sent += plan.payload as u64;
+            }
+        }
+        out.len() > tortp::DATAGRAM_HEADER
+    }
+
+    // ---- memory and the end ----
+
+    /// Forgets out-of-order data; returns octets freed.
+    pub fn renege(&mut self, shared: &mut Shared) -> u64 {
+        self.circuits
+            .values_mut()
+            .map(|c| c.tcb.renege(&mut shared.pool))
+            .sum()
+    }
+
+    /// Octets queued by each circuit other than control, with wire identifiers.
+    pub fn holdings(&self) -> impl Iterator<Item = (u32, usize)> {
+        self.circuits
+            .iter()
+            .filter(|&(&wire, c)| wire != CONTROL && !c.buried)
+            .map(|(&wire, c)| (wire, c.tcb.queued()))
+    }
+
+    /// Resets a circuit for lack of memory; the relay is told.
+    pub fn shed(&mut self, wire: u32, shared: &mut Shared) {
+        let Some(circuit) = self.circuits.get_mut(&wire) else {
+            return;
+        };
+        if let Some(reset) = circuit.tcb.abort(&mut shared.pool, CloseReason::Memory) {
+            self.reply_reset(wire, reset);
+        }
+        self.bury(wire, shared);
+        self.report(wire, shared);
+        self.remove_if_done(wire, shared);
+    }
+
+    /// The connection has ended: so have all circuits.
+    pub fn end(&mut self, reason: CloseReason, shared: &mut Shared) {
+        self.held = false;
+        let wires: Vec<u32> = self.circuits.keys().copied().collect();
+        for wire in wires {
+            if let Some(circuit) = self.circuits.get_mut(&wire) {
+                if circuit.end().is_none() {
+                    circuit.tcb.abort(&mut shared.pool, reason);
+                }
+                // What the relay never heard of ends unheard.
+                circuit.closed_reported |= wire == CONTROL || !circuit.announced;
+                circuit.forgotten |= !circuit.announced;
+            }
+            self.bury(wire, shared);
+            self.report(wire, shared);
+            self.remove_if_done(wire, shared);
+        }
+        self.active = VecDeque::new();
+        self.replies = VecDeque::new();
+        self.tombstones = Tombstones::default();
+    }
+
+    /// The connection is forgotten: gives all memory back.
+    pub fn release(&mut self, shared: &mut Shared) {
+        for circuit in self.circuits.values_mut() {
+            circuit.tcb.release(&mut shared.pool);
+        }
+        self.circuits = BTreeMap::new();
+    }
+}

@@ -1,0 +1,457 @@
+//! One peer relay: its DTLS session, its circuits, and what is known of the path.
+
+pub mod circuit;
+pub mod circuits;
+mod tombstones;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::dtls::{self, Incoming, Session, SessionState};
+use crate::endpoint::shared::Shared;
+use crate::endpoint::timers::Owner;
+use crate::endpoint::{ConnectionId, ConnectionState, Datagram, Event, Role};
+use crate::error::CloseReason;
+use crate::stats::ConnectionInfo;
+use crate::time::{Micros, SECOND, Time};
+use crate::tortp;
+use circuits::{CONTROL, Circuits};
+
+/// Unanswered probes after which a peer that says it does not know our session is believed.
+const LOST_PROBES: u8 = 3;
+/// The least time between those probes.
+const PROBE_INTERVAL: Micros = SECOND / 2;
+
+/// Where a connection is, in more detail than the relay needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The relay was asked whether it wants this peer.
+    Accepting,
+    /// DTLS handshake.
+    Handshake,
+    /// The relay was asked whether it accepts the certificate.
+    Verifying,
+    /// Circuits.
+    Ready,
+    /// Ended.
+    Closed,
+}
+
+/// The peer is said to have lost our session (a plaintext alert, which anyone can forge): it is probed.
+#[derive(Clone, Copy, Debug)]
+struct Suspicion {
+    /// Alerts since it began.
+    hints: u8,
+    /// Probes sent since it began.
+    probes: u8,
+    /// When to probe again, or to give up.
+    at: Time,
+}
+
+/// A connection.
+pub struct Connection {
+    /// Its name.
+    pub id: ConnectionId,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// Where it is.
+    pub phase: Phase,
+    /// The relay asked for it.
+    pub outgoing: bool,
+    /// The relay knows of it, so it has to hear of its end.
+    pub announced: bool,
+    /// It is in the endpoint's queue of those with output.
+    pub active: bool,
+    /// The session; none after the end.
+    pub session: Option<Session>,
+    /// All its circuits.
+    pub circuits: Circuits,
+    role: Role,
+    pin: Option<[u8; 32]>,
+    handshake_until: Time,
+    datagram_size: usize,
+    suspicion: Option<Suspicion>,
+    timer: Time,
+    plain: Vec<u8>,
+}
+
+impl Connection {
+    /// A connection with a session whose handshake is to be done.
+    pub fn new(
+        now: Time,
+        id: ConnectionId,
+        peer: SocketAddr,
+        session: Session,
+        pin: Option<[u8; 32]>,
+        outgoing: bool,
+        shared: &Shared,
+    ) -> Connection {
+        let datagram_size = shared.config.datagram_size;
+        Connection {
+            id,
+            peer,
+            phase: if outgoing {
+                Phase::Handshake
+            } else {
+                Phase::Accepting
+            },
+            outgoing,
+            announced: true,
+            active: false,
+            role: session.role(),
+            session: Some(session),
+            circuits: Circuits::new(id, datagram_size - dtls::RECORD_OVERHEAD),
+            pin,
+            handshake_until: now + shared.config.handshake_timeout,
+            datagram_size,
+            suspicion: None,
+            timer: Time::NEVER,
+            plain: Vec::new(),
+        }
+    }
+
+    /// This side's part in the handshake.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// What the relay sees.
+    pub fn state(&self) -> ConnectionState {
+        match self.phase {
+            Phase::Accepting | Phase::Handshake | Phase::Verifying => ConnectionState::Handshaking,
+            Phase::Ready => ConnectionState::Ready,
+            Phase::Closed => ConnectionState::Closed,
+        }
+    }
+
+    /// Whether it is a handshake in which this side serves a peer that is not known yet.
+    pub fn is_half_open(&self) -> bool {
+        self.role == Role::Server
+            && matches!(
+                self.phase,
+                Phase::Accepting | Phase::Handshake | Phase::Verifying
+            )
+    }
+
+    /// State and counters.
+    pub fn info(&self) -> ConnectionInfo {
+        ConnectionInfo {
+            stats: self.circuits.stats,
+            circuits: if self.phase == Phase::Ready {
+                self.circuits.open_count() as u32
+            } else {
+                0
+            },
+            datagram_size: self.datagram_size as u32,
+            srtt: self.circuits.srtt(),
+            min_rtt: self.circuits.min_rtt(),
+        }
+    }
+
+    /// The peer's own attempt takes the place of ours (simultaneous open): from now on this side is the server.
+    pub fn yield_to(&mut self, now: Time, session: Session) {
+        self.role = session.role();
+        self.session = Some(session);
+        self.phase = Phase::Handshake;
+        self.start(now);
+    }
+
+    /// Begins to answer as a server.
+    pub fn start(&mut self, now: Time) {
+        self.phase = Phase::Handshake;
+        if let Some(session) = &mut self.session {
+            session.start(now);
+        }
+    }
+
+    /// Takes in a datagram of this session; returns whether it was one.
+    pub fn receive(&mut self, now: Time, datagram: &[u8], shared: &mut Shared) -> bool {
+        let mut plain = std::mem::take(&mut self.plain);
+        let mut genuine = false;
+        let mut first = true;
+        loop {
+            let Some(session) = &mut self.session else {
+                break;
+            };
+            let incoming = if first {
+                session.receive(now, datagram, &mut plain)
+            } else {
+                session.more(now, &mut plain)
+            };
+            match incoming {
+                Incoming::Data => {
+                    genuine = true;
+                    self.suspicion = None;
+                    if self.phase == Phase::Ready {
+                        self.capture(now, &plain, false, shared);
+                        self.circuits.receive(now, &plain, shared);
+                    } else {
+                        self.circuits.stats.dropped_record += 1;
+                    }
+                }
+                Incoming::Nothing => {
+                    genuine = true;
+                    break;
+                }
+                Incoming::Dropped(dtls::Drop::PlaintextAlert) => {
+                    self.circuits.stats.dropped_plaintext_alert += 1;
+                    self.suspect(now, shared);
+                    break;
+                }
+                Incoming::Dropped(_) => {
+                    self.circuits.stats.dropped_record += 1;
+                    break;
+                }
+            }
+            first = false;
+        }
+        self.plain = plain;
+        self.circuits.stats.datagrams_received += 1;
+        self.circuits.stats.bytes_received += datagram.len() as u64;
+        self.advance(now, shared);
+        genuine
+    }
+
+    /// Follows the session's state.
+    fn advance(&mut self, now: Time, shared: &mut Shared) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        match session.state() {
+            SessionState::Handshaking => {}
+            SessionState::Established if self.phase == Phase::Handshake => {
+                self.phase = Phase::Verifying;
+                match self.pin {
+                    Some(pin) => {
+                        let right = session.peer_certificate_sha256() == Some(pin);
+                        self.verified(now, right, shared);
+                    }
+                    None => shared.events.push_back(Event::ConnectionVerify(self.id)),
+                }
+            }
+            SessionState::Established => {}
+            SessionState::Closed => {
+                let reason = if self.phase == Phase::Ready {
+                    CloseReason::Peer
+                } else {
+                    CloseReason::Handshake
+                };
+                self.end(reason, shared);
+            }
+            SessionState::Failed => self.end(CloseReason::Handshake, shared),
+        }
+        if self.phase == Phase::Ready
+            && let Some(reason) = self.circuits.control_ended()
+        {
+            let reason = match reason {
+                CloseReason::Timeout => CloseReason::Timeout,
+                _ => CloseReason::Peer,
+            };
+            self.close(reason, shared);
+        }
+    }
+
+    /// The certificate was looked at.
+    pub fn verified(&mut self, now: Time, acceptable: bool, shared: &mut Shared) {
+        if self.phase != Phase::Verifying {
+            return;
+        }
+        if acceptable {
+            self.phase = Phase::Ready;
+            self.handshake_until = Time::NEVER;
+            shared.events.push_back(Event::ConnectionReady(self.id));
+            self.circuits.start(now, self.role, shared);
+        } else {
+            self.close(CloseReason::Verify, shared);
+        }
+    }
+
+    /// Tells the peer, and ends. The close_notify is left in the session's output for [`Connection::flush`].
+    pub fn close(&mut self, reason: CloseReason, shared: &mut Shared) {
+        if let Some(session) = &mut self.session
+            && self.phase != Phase::Accepting
+        {
+            session.close();
+        }
+        self.end(reason, shared);
+    }
+
+    /// Ends without telling the peer, who has a new session already.
+    pub fn end_silently(&mut self, reason: CloseReason, shared: &mut Shared) {
+        self.end(reason, shared);
+    }
+
+    fn end(&mut self, reason: CloseReason, shared: &mut Shared) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.phase = Phase::Closed;
+        self.suspicion = None;
+        self.circuits.end(CloseReason::Connection, shared);
+        shared
+            .timers
+            .remove(Owner::Connection(self.id.0 as u32), self.timer);
+        self.timer = Time::NEVER;
+        if self.announced {
+            shared
+                .events
+                .push_back(Event::ConnectionClosed(self.id, reason));
+        }
+    }
+
+    // ---- a peer that may have lost the session ----
+
+    /// A plaintext alert came in. Anyone can send one, so it only makes us ask the peer for a sign of life.
+    fn suspect(&mut self, now: Time, shared: &mut Shared) {
+        if self.phase != Phase::Ready {
+            return;
+        }
+        match &mut self.suspicion {
+            Some(suspicion) => suspicion.hints = suspicion.hints.saturating_add(1),
+            None => {
+                self.suspicion = Some(Suspicion {
+                    hints: 1,
+                    probes: 0,
+                    at: now,
+                });
+                self.probe(now, shared);
+            }
+        }
+    }
+
+    fn probe(&mut self, now: Time, shared: &mut Shared) {
+        let Some(suspicion) = &mut self.suspicion else {
+            return;
+        };
+        if suspicion.probes >= LOST_PROBES {
+            // Every probe brought such an alert, and none an answer.
+            if suspicion.hints > LOST_PROBES {
+                self.close(CloseReason::Restarted, shared);
+            } else {
+                self.suspicion = None;
+            }
+            return;
+        }
+        suspicion.probes += 1;
+        suspicion.at = now + (3 * self.circuits.srtt()).max(PROBE_INTERVAL);
+        if let Ok(control) = self.circuits.get_mut(CONTROL) {
+            control.tcb.probe();
+            self.circuits.touched(CONTROL, shared);
+        }
+    }
+
+    // ---- timers ----
+
+    fn deadline(&self) -> Time {
+        let session = match (&self.session, self.phase) {
+            (Some(session), Phase::Handshake | Phase::Verifying | Phase::Ready) => {
+                session.deadline()
+            }
+            _ => Time::NEVER,
+        };
+        let suspicion = self.suspicion.map_or(Time::NEVER, |s| s.at);
+        match self.phase {
+            Phase::Closed => Time::NEVER,
+            _ => session.min(self.handshake_until).min(suspicion),
+        }
+    }
+
+    /// Registers what it waits for.
+    pub fn update_timer(&mut self, shared: &mut Shared) {
+        self.timer = shared.timers.update(
+            Owner::Connection(self.id.0 as u32),
+            self.timer,
+            self.deadline(),
+        );
+    }
+
+    /// Its registered deadline has come.
+    pub fn on_timer(&mut self, now: Time, shared: &mut Shared) {
+        self.timer = Time::NEVER;
+        if self.handshake_until <= now && self.phase != Phase::Closed {
+            self.close(CloseReason::Handshake, shared);
+        }
+        if self.suspicion.is_some_and(|s| s.at <= now) {
+            self.probe(now, shared);
+        }
+        if let Some(session) = &mut self.session
+            && session.deadline() <= now
+        {
+            session.timer(now);
+        }
+        self.advance(now, shared);
+        self.update_timer(shared);
+    }
+
+    // ---- output ----
+
+    /// Whether [`Connection::fill`] or [`Connection::flush`] may have something.
+    pub fn has_output(&self) -> bool {
+        self.phase == Phase::Ready && self.circuits.has_output()
+    }
+
+    /// A datagram of the handshake, or the last alert.
+    pub fn flush(&mut self) -> Option<Datagram> {
+        let data = self.session.as_mut()?.take_output()?;
+        Some(self.datagram(data))
+    }
+
+    fn datagram(&mut self, data: Vec<u8>) -> Datagram {
+        self.circuits.stats.datagrams_sent += 1;
+        self.circuits.stats.bytes_sent += data.len() as u64;
+        Datagram {
+            peer: self.peer,
+            data,
+            ecn: 0,
+        }
+    }
+
+    /// A datagram of circuits' segments, if there is anything to send.
+    pub fn fill(&mut self, now: Time, shared: &mut Shared) -> Option<Datagram> {
+        if self.phase != Phase::Ready {
+            return None;
+        }
+        let mut plain = std::mem::take(&mut self.plain);
+        let filled = self.circuits.fill(now, shared, &mut plain);
+        let mut sealed = None;
+        if filled {
+            self.capture(now, &plain, true, shared);
+            let mut data = Vec::with_capacity(plain.len() + dtls::RECORD_OVERHEAD);
+            if let Some(session) = &mut self.session
+                && session.seal(&plain, &mut data).is_ok()
+            {
+                sealed = Some(data);
+            }
+        }
+        self.plain = plain;
+        sealed.map(|data| self.datagram(data))
+    }
+
+    /// Drops the session once its last words are out.
+    pub fn bury_session(&mut self) {
+        if self.phase == Phase::Closed {
+            self.session = None;
+        }
+    }
+
+    fn capture(&self, now: Time, plain: &[u8], sent: bool, shared: &mut Shared) {
+        let Some(out) = shared.capture() else {
+            return;
+        };
+        // The socket is not bound to one address of ours: the unspecified one stands for it.
+        let local = match self.peer.ip() {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let remote = self.peer.ip();
+        let (from, to, role) = if sent {
+            (local, remote, self.role)
+        } else {
+            let peer = match self.role {
+                Role::Client => Role::Server,
+                Role::Server => Role::Client,
+            };
+            (remote, local, peer)
+        };
+        tortp::pcap::datagram(now, plain, from, to, role, out);
+    }
+}

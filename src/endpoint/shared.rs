@@ -1,0 +1,35 @@
+//! What all connections of an endpoint use together.
+
+use std::collections::VecDeque;
+
+use super::Event;
+use super::timers::Timers;
+use crate::config::Config;
+use crate::pool::Pool;
+use crate::rng::Rng;
+
+/// Octets of capture held until the caller takes them; what comes when it is full is not captured.
+const CAPTURE_BOUND: usize = 16 << 20;
+
+/// Pool, timers, events, randomness and capture of an endpoint.
+pub struct Shared {
+    /// Configuration.
+    pub config: Config,
+    /// Blocks for all queues.
+    pub pool: Pool,
+    /// All deadlines.
+    pub timers: Timers,
+    /// What the relay has to hear of.
+    pub events: VecDeque<Event>,
+    /// All random choices.
+    pub rng: Rng,
+    /// Octets of a pcap file, if packets are captured.
+    pub capture: Option<Vec<u8>>,
+}
+
+impl Shared {
+    /// Where captured packets go, if there is room.
+    pub fn capture(&mut self) -> Option<&mut Vec<u8>> {
+        self.capture.as_mut().filter(|c| c.len() < CAPTURE_BOUND)
+    }
+}

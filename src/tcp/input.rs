@@ -1,0 +1,608 @@
+//! Segments in (RFC 9293 section 3.10.7, with the checks of RFC 5961) and timers.
+
+use super::congestion::Ack;
+use super::output::{Reset, reset_for};
+use super::receive_queue::{ReceiveQueue, Stored};
+use super::recovery::prr::Prr;
+use super::segment::{Flags, Segment};
+use super::seq::Seq;
+use super::state::State;
+use super::tcb::{Recovery, Tcb};
+use crate::error::CloseReason;
+use crate::pool::Pool;
+use crate::time::{MILLISECOND, Micros, Time};
+
+/// The longest that an acknowledgement is held back (RFC 5681 section 4.2 allows 500 ms).
+const ACK_DELAY: Micros = 10 * MILLISECOND;
+/// Segments acknowledged one by one when a stream (re)starts, so that slow start is clocked.
+const QUICK_ACKS: u8 = 32;
+/// Unsolicited acknowledgements, those that answer a suspicious segment, come no faster than this (RFC 5961 section 7).
+const CHALLENGE_INTERVAL: Micros = 50 * MILLISECOND;
+/// Duplicate acknowledgements that mean loss, for peers without SACK (RFC 5681 section 3.2).
+const DUP_THRESH: u8 = 3;
+
+/// Why a segment had no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// Outside of the receive window, or acknowledging what was never sent.
+    OutOfWindow,
+    /// Its flags make no sense in this state.
+    Unexpected,
+    /// There was no memory for its data; the peer will send it again.
+    Memory,
+    /// It has to be answered with this reset.
+    Answer(Reset),
+}
+
+impl Tcb {
+    /// Takes in one segment.
+    ///
+    /// # Errors
+    /// Why it had no effect; the circuit is as healthy as before.
+    pub fn receive(
+        &mut self,
+        now: Time,
+        pool: &mut Pool,
+        segment: &Segment<'_>,
+    ) -> Result<(), Rejected> {
+        self.counters.segments_received += 1;
+        let result = match self.state {
+            State::Closed => Err(reset_for(segment).map_or(Rejected::Unexpected, Rejected::Answer)),
+            State::SynSent => self.receive_syn_sent(now, pool, segment),
+            _ => self.receive_synchronized(now, pool, segment),
+        };
+        if result.is_err() {
+            self.counters.rejected_segments += 1;
+        }
+        result
+    }
+
+    /// Takes over what the peer's SYN says.
+    pub(super) fn take_syn(&mut self, syn: &Segment<'_>) {
+        self.irs = syn.seq;
+        self.receive = ReceiveQueue::new(syn.seq + 1);
+        self.window.start(syn.seq + 1);
+        self.quick_acks = QUICK_ACKS;
+        match syn.options.window_scale {
+            Some(shift) => self.snd_shift = shift.min(14),
+            None => self.window.no_scaling(),
+        }
+        self.sack = syn.options.sack_permitted;
+        // RFC 9293 section 3.7.1: 536 if none is said. At least 64, so that no peer can make us send crumbs.
+        let mss = self.mss.min(syn.options.mss.unwrap_or(536).max(64));
+        if mss != self.mss || self.board.is_empty() {
+            self.mss = mss;
+            self.congestion.set_mss(mss, self.recovery.is_none());
+        }
+        self.snd_wnd = u32::from(syn.window);
+        self.max_snd_wnd = self.snd_wnd;
+        self.snd_wl1 = syn.seq;
+        self.snd_wl2 = syn.ack;
+        // The window for data on the SYN is what we would have announced.
+        let (_, edge) = self.window.field(syn.seq + 1, 0, u64::MAX, false);
+        self.window.promised(edge);
+        self.ack_now = true;
+    }
+
+    fn receive_syn_sent(
+        &mut self,
+        now: Time,
+        pool: &mut Pool,
+        segment: &Segment<'_>,
+    ) -> Result<(), Rejected> {
+        let flags = segment.flags;
+        let acks = flags.has(Flags::ACK);
+        if acks && (segment.ack <= self.iss || segment.ack > self.snd_nxt) {
+            return Err(reset_for(segment).map_or(Rejected::OutOfWindow, Rejected::Answer));
+        }
+        if flags.has(Flags::RST) {
+            if !acks {
+                return Err(Rejected::Unexpected);
+            }
+            self.end(pool, CloseReason::Refused);
+            return Ok(());
+        }
+        if !flags.has(Flags::SYN) {
+            return Err(Rejected::Unexpected);
+        }
+        self.take_syn(segment);
+        if acks {
+            self.state = State::Established;
+            self.acknowledge(now, pool, segment);
+            // Data on our SYN that the peer did not take is sent again at once: it said so.
+            if self.board.mark_lost(|_| true) > 0 {
+                self.retransmit_at = now + self.rtt.rto();
+            }
+        } else {
+            // Simultaneous open: our SYN goes out again, with an acknowledgement.
+            self.state = State::SynReceived;
+            self.board.mark_lost(|s| s.syn);
+        }
+        self.take_data(now, pool, segment);
+        Ok(())
+    }
+
+    /// The peer's SYN once more, in SYN-RECEIVED: either it missed our SYN-ACK, or, in a simultaneous open, this is its
+    /// own SYN-ACK.
+    fn receive_syn_again(
+        &mut self,
+        now: Time,
+        pool: &mut Pool,
+        segment: &Segment<'_>,
+    ) -> Result<(), Rejected> {
+        if !segment.flags.has(Flags::ACK) {
+            self.board.mark_lost(|s| s.syn);
+            return Ok(());
+        }
+        if segment.ack <= self.iss || segment.ack > self.snd_nxt {
+            return Err(reset_for(segment).map_or(Rejected::OutOfWindow, Rejected::Answer));
+        }
+        self.establish(segment);
+        self.acknowledge(now, pool, segment);
+        self.ack_now = true;
+        self.take_data(now, pool, segment);
+        Ok(())
+    }
+
+    /// Our SYN is acknowledged: out of SYN-RECEIVED.
+    fn establish(&mut self, segment: &Segment<'_>) {
+        self.state = if self.fin_received {
+            State::CloseWait
+        } else {
+            State::Established
+        };
+        self.update_window(segment, true);
+    }
+
+    fn receive_synchronized(
+        &mut self,
+        now: Time,
+        pool: &mut Pool,
+        segment: &Segment<'_>,
+    ) -> Result<(), Rejected> {
+        let flags = segment.flags;
+        if self.state == State::SynReceived && flags.has(Flags::SYN) && segment.seq == self.irs {
+            return self.receive_syn_again(now, pool, segment);
+        }
+        let next = self.rcv_nxt();
+        let edge = self.window.edge();
+        let len = segment.len();
+
+        // First, the sequence number (3.10.7.4).
+        let acceptable = if edge == next {
+            // A closed window still takes acknowledgements; data is cut off below.
+            segment.seq == next
+        } else {
+            (next <= segment.seq && segment.seq < edge)
+                || (len > 0 && next < segment.seq + len && segment.seq < edge)
+        };
+        if !acceptable {
+            if flags.has(Flags::RST) {
+                return Err(Rejected::OutOfWindow);
+            }
+            if len > 0 {
+                self.counters.duplicate_segments += 1;
+                self.ack_now = true;
+            } else {
+                self.challenge(now);
+            }
+            if self.state == State::TimeWait && flags.has(Flags::FIN) {
+                self.enter_time_wait(now);
+            }
+            return Err(Rejected::OutOfWindow);
+        }
+
+        // Second, RST (RFC 5961 section 3.2).
+        if flags.has(Flags::RST) {
+            if segment.seq != next {
+                self.challenge(now);
+                return Err(Rejected::OutOfWindow);
+            }
+            let reason = match self.state {
+                State::SynReceived if self.number.is_some() => CloseReason::Refused,
+                State::TimeWait | State::LastAck | State::Closing => CloseReason::Done,
+                _ => CloseReason::Reset,
+            };
+            self.end(pool, reason);
+            return Ok(());
+        }
+        // Fourth, SYN (RFC 5961 section 4.2).
+        if flags.has(Flags::SYN) {
+            self.challenge(now);
+            return Err(Rejected::Unexpected);
+        }
+        // Fifth, ACK (RFC 5961 section 5.2).
+        if !flags.has(Flags::ACK) {
+            return Err(Rejected::Unexpected);
+        }
+        if self.state == State::SynReceived {
+            if segment.ack <= self.iss || segment.ack > self.snd_nxt {
+                return Err(reset_for(segment).map_or(Rejected::OutOfWindow, Rejected::Answer));
+            }
+            self.establish(segment);
+        }
+        let oldest = self.snd_una - self.max_snd_wnd;
+        if segment.ack > self.snd_nxt || segment.ack < oldest {
+            self.challenge(now);
+            return Err(Rejected::OutOfWindow);
+        }
+        self.unanswered_since = None;
+        let window_before = self.snd_wnd;
+        self.update_window(segment, false);
+        let plain = segment.is_empty() && self.snd_wnd == window_before;
+        self.note_duplicate(segment, plain);
+        self.acknowledge(now, pool, segment);
+        if self.state == State::Closed || self.state == State::TimeWait {
+            return Ok(());
+        }
+
+        // Seventh and eighth, data and FIN.
+        let stored = self.take_data(now, pool, segment);
+        if stored == Some(Stored::Dropped) {
+            return Err(Rejected::Memory);
+        }
+        Ok(())
+    }
+
+    /// Answers a suspicious segment with an acknowledgement, not too often.
+    fn challenge(&mut self, now: Time) {
+        if self
+            .last_challenge
+            .is_none_or(|at| now.since(at) >= CHALLENGE_INTERVAL)
+        {
+            self.last_challenge = Some(now);
+            self.ack_now = true;
+        }
+    }
+
+    /// SND.WND follows the latest segment (3.10.7.4, ESTABLISHED).
+    fn update_window(&mut self, segment: &Segment<'_>, force: bool) {
+        let newer = force
+            || self.snd_wl1 < segment.seq
+            || (self.snd_wl1 == segment.seq && self.snd_wl2 <= segment.ack);
+        if newer && segment.ack >= self.snd_una {
+            let shift = if segment.flags.has(Flags::SYN) {
+                0
+            } else {
+                self.snd_shift
+            };
+            self.snd_wnd = u32::from(segment.window) << shift;
+            self.max_snd_wnd = self.max_snd_wnd.max(self.snd_wnd);
+            self.snd_wl1 = segment.seq;
+            self.snd_wl2 = segment.ack;
+        }
+    }
+
+    /// Fast retransmit for peers without SACK (RFC 5681 section 3.2, RFC 6582).
+    fn note_duplicate(&mut self, segment: &Segment<'_>, plain: bool) {
+        if self.sack || self.board.is_empty() {
+            return;
+        }
+        if segment.ack > self.snd_una {
+            self.duplicate_acks = 0;
+            if self.recovery.is_some() {
+                // A partial acknowledgement: the next segment is missing too.
+                let una = segment.ack;
+                self.board.mark_lost(|s| s.seq == una);
+            }
+        } else if segment.ack == self.snd_una && plain {
+            self.duplicate_acks = self.duplicate_acks.saturating_add(1);
+            if self.duplicate_acks == DUP_THRESH {
+                let una = self.snd_una;
+                let lost = self.board.mark_lost(|s| s.seq == una);
+                self.enter_recovery(lost);
+            }
+        }
+    }
+
+    /// Takes in SEG.ACK and the SACK blocks, and finds what was lost.
+    fn acknowledge(&mut self, now: Time, pool: &mut Pool, segment: &Segment<'_>) {
+        let una = segment.ack.max(self.snd_una);
+        let mut sack = segment.options.sack;
+        if self.sack {
+            sack.retain(|start, end| una < start && start < end && end <= self.snd_nxt);
+        } else {
+            sack = Default::default();
+        }
+        if una == self.snd_una && sack.is_empty() {
+            return;
+        }
+        let flight = self.board.in_flight();
+        let delivery = self.board.acknowledge(now, una, sack.as_slice());
+        let advanced = una > self.snd_una;
+        if let Some(rtt) = delivery.rtt {
+            self.rtt.sample(rtt);
+        }
+        if let Some(rate) = delivery.rate {
+            self.delivery_rate = rate;
+        }
+        if advanced {
+            self.snd_una = una;
+            let data_end = self.queue_start + self.queue.len() as u32;
+            let data = una.min(data_end);
+            if data > self.queue_start {
+                let n = data - self.queue_start;
+                self.queue.consume(pool, n as usize);
+                self.queue_start = data;
+                self.counters.bytes_acked += u64::from(n);
+            }
+            self.rtt.reset_backoff();
+            self.retransmit_at = if self.board.is_empty() {
+                Time::NEVER
+            } else {
+                now + self.rtt.rto()
+            };
+        }
+
+        self.rack.on_delivery(now, &delivery, self.rtt.min());
+        let lost = self.detect_losses(now, delivery.newest.is_some_and(|n| n.retransmitted));
+        if self.recovery.is_some_and(|r| una >= r.end) {
+            if self.recovery.is_some_and(|r| r.prr.is_some()) {
+                self.congestion.on_recovered();
+            }
+            self.recovery = None;
+        }
+        match &mut self.recovery {
+            Some(Recovery { prr: Some(prr), .. }) => {
+                let cwnd = prr.on_ack(
+                    delivery.delivered,
+                    self.board.in_flight(),
+                    self.congestion.ssthresh(),
+                    u64::from(self.mss),
+                    advanced && lost == 0,
+                );
+                self.congestion.set_cwnd(cwnd);
+            }
+            _ if advanced || delivery.delivered > 0 => self.congestion.on_ack(Ack {
+                now,
+                acked: delivery.delivered,
+                srtt: self.rtt.srtt(),
+                window_limited: self.was_window_limited(flight),
+            }),
+            _ => {}
+        }
+
+        if self.fin_sent && una == self.snd_nxt {
+            match self.state {
+                State::FinWait1 => {
+                    self.state = State::FinWait2;
+                }
+                State::Closing => self.enter_time_wait(now),
+                State::LastAck => self.end(pool, CloseReason::Done),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether the congestion window was in use (RFC 7661 section 4.1; in slow start half of it is enough, since it
+    /// doubles in a round trip).
+    fn was_window_limited(&self, flight: u64) -> bool {
+        let cwnd = self.congestion.cwnd();
+        if cwnd < self.congestion.ssthresh() {
+            2 * flight >= cwnd
+        } else {
+            flight + 2 * u64::from(self.mss) >= cwnd
+        }
+    }
+
+    /// RACK; returns the octets newly lost. `resent`: what was delivered had been sent again.
+    fn detect_losses(&mut self, now: Time, resent: bool) -> u64 {
+        self.reorder_at = Time::NEVER;
+        // Without SACK, what is above the acknowledged may have arrived unseen: see note_duplicate.
+        if !self.sack || (self.board.sacked() == 0 && !resent) {
+            return 0;
+        }
+        let (lost, again) = self.rack.detect(
+            &mut self.board,
+            now,
+            self.recovery.is_some(),
+            u64::from(self.mss),
+            self.rtt.srtt(),
+            self.rtt.min(),
+        );
+        if let Some(at) = again {
+            self.reorder_at = at;
+        }
+        self.enter_recovery(lost);
+        lost
+    }
+
+    fn enter_recovery(&mut self, lost: u64) {
+        if lost == 0 || self.recovery.is_some() {
+            return;
+        }
+        let flight = self.board.in_flight() + lost;
+        self.congestion.on_congestion(flight);
+        self.counters.fast_recoveries += 1;
+        self.recovery = Some(Recovery {
+            end: self.snd_nxt,
+            prr: Some(Prr::new(flight)),
+        });
+    }
+
+    /// Stores data and notes a FIN; decides when to acknowledge.
+    pub(super) fn take_data(
+        &mut self,
+        now: Time,
+        pool: &mut Pool,
+        segment: &Segment<'_>,
+    ) -> Option<Stored> {
+        if segment.payload.is_empty() && !segment.flags.has(Flags::FIN) {
+            return None;
+        }
+        if !self.state.may_receive() {
+            self.ack_now = true;
+            return None;
+        }
+        let start = segment.seq + u32::from(segment.flags.has(Flags::SYN));
+        let mut payload = segment.payload;
+        let mut fin = segment.flags.has(Flags::FIN);
+
+        // What lies beyond the window, or beyond the FIN, is cut off.
+        let edge = match self.fin_at {
+            Some(fin) => self.window.edge().min(fin),
+            None => self.window.edge(),
+        };
+        let room = if start < edge { edge - start } else { 0 };
+        if payload.len() as u32 > room {
+            payload = &payload[..room as usize];
+            fin = false;
+            self.ack_now = true;
+        }
+
+        let before = self.receive.next();
+        let mut stored = None;
+        if !payload.is_empty() {
+            let outcome = self.receive.store(pool, start, payload);
+            stored = Some(outcome);
+            match outcome {
+                Stored::InOrder => {
+                    let n = self.receive.next() - before;
+                    self.counters.bytes_received += u64::from(n);
+                    self.unacked = self.unacked.saturating_add(n);
+                    if self.receive.has_holes() || n > payload.len() as u32 {
+                        self.ack_now = true;
+                    }
+                    if self.discard {
+                        self.receive.discard(pool);
+                    } else {
+                        self.readable_notice = true;
+                    }
+                }
+                Stored::OutOfOrder => self.ack_now = true,
+                Stored::Duplicate => {
+                    self.counters.duplicate_segments += 1;
+                    self.ack_now = true;
+                }
+                Stored::Dropped => {
+                    self.ack_now = true;
+                    return stored;
+                }
+            }
+        }
+        if fin && self.fin_at.is_none() {
+            self.fin_at = Some(start + payload.len() as u32);
+        }
+        if !self.fin_received && self.fin_at == Some(self.receive.next()) {
+            self.take_fin(now);
+        }
+        if self.quick_acks > 0 {
+            self.quick_acks -= 1;
+            self.ack_now = true;
+        } else if self.unacked >= 2 * u32::from(self.mss) {
+            self.ack_now = true;
+        } else if !self.ack_now {
+            self.ack_at = self.ack_at.min(now + ACK_DELAY);
+        }
+        self.window.tune(now, self.rtt.srtt());
+        stored
+    }
+
+    fn take_fin(&mut self, now: Time) {
+        self.fin_received = true;
+        self.window.promised(self.receive.next() + 1);
+        self.readable_notice = true;
+        self.ack_now = true;
+        match self.state {
+            State::Established => self.state = State::CloseWait,
+            State::FinWait1 => {
+                // Our own FIN is not acknowledged, or we would be in FIN-WAIT-2.
+                self.state = State::Closing;
+            }
+            State::FinWait2 => self.enter_time_wait(now),
+            // SYN-RECEIVED: the state follows when our SYN is acknowledged.
+            _ => {}
+        }
+    }
+
+    // ---- timers ----
+
+    /// When [`Tcb::on_timer`] has something to do.
+    pub fn deadline(&self) -> Time {
+        self.retransmit_at
+            .min(self.reorder_at)
+            .min(self.ack_at)
+            .min(self.wait_at)
+            .min(self.pace_at)
+    }
+
+    /// Does what is due. Calls that come early, late or twice do no harm.
+    pub fn on_timer(&mut self, now: Time, pool: &mut Pool) {
+        if self.ack_at <= now {
+            self.ack_at = Time::NEVER;
+            self.ack_now = true;
+        }
+        if self.wait_at <= now {
+            self.wait_at = Time::NEVER;
+            match self.state {
+                State::TimeWait => self.end(pool, CloseReason::Done),
+                // The relay closed, and the peer never finished.
+                State::FinWait2 => self.end(pool, CloseReason::Timeout),
+                _ => {}
+            }
+        }
+        if self.reorder_at <= now {
+            self.detect_losses(now, true);
+        }
+        if self.retransmit_at <= now {
+            self.on_retransmission_timeout(now, pool);
+        }
+    }
+
+    fn on_retransmission_timeout(&mut self, now: Time, pool: &mut Pool) {
+        let since = *self.unanswered_since.get_or_insert(now);
+        if now.since(since) >= self.dead_timeout {
+            self.end(pool, CloseReason::Timeout);
+            return;
+        }
+        if self.board.is_empty() {
+            // The window is closed and there is data: probe it (RFC 9293 section 3.8.6.1).
+            self.retransmit_at = Time::NEVER;
+            if self.wants_probe() {
+                self.probe = true;
+                self.rtt.back_off();
+                self.retransmit_at = now + self.rtt.rto();
+            }
+            return;
+        }
+        self.counters.timeouts += 1;
+        let first = self.rtt.backoff() == 0;
+        let flight = self.board.in_flight();
+        self.board.mark_lost(|_| true);
+        self.congestion.on_timeout(flight, first);
+        self.recovery = Some(Recovery {
+            end: self.snd_nxt,
+            prr: None,
+        });
+        self.duplicate_acks = 0;
+        self.rtt.back_off();
+        self.retransmit_at = now + self.rtt.rto();
+    }
+
+    /// There is something to send, nothing is outstanding, and the peer's window does not let it out.
+    pub(super) fn wants_probe(&self) -> bool {
+        let waiting = self.unsent() > 0 || (self.fin_queued && !self.fin_sent);
+        let open = self.state.may_send() && self.state != State::SynReceived;
+        waiting && open && self.board.is_empty()
+    }
+
+    /// Asks for a sign of life: an empty segment that has to be answered.
+    pub fn probe(&mut self) {
+        if self.state.is_synchronized() {
+            self.probe = true;
+        }
+    }
+
+    /// The peer was heard after a silence: what waits for a backed-off timer goes out now.
+    pub fn revive(&mut self, now: Time) {
+        if self.rtt.backoff() > 0 && self.retransmit_at != Time::NEVER {
+            self.rtt.reset_backoff();
+            self.retransmit_at = self.retransmit_at.min(now);
+        }
+    }
+
+    /// Whether a sequence number was sent and is unacknowledged.
+    pub fn is_outstanding(&self, seq: Seq) -> bool {
+        self.snd_una <= seq && seq < self.snd_nxt
+    }
+}

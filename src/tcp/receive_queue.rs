@@ -1,0 +1,307 @@
+//! Octets received and not yet read: in order, then out of order with holes. One chunked store for both, so that filling
+//! a hole moves nothing.
+
+use std::collections::VecDeque;
+
+use super::segment::{MAX_SACK_BLOCKS, SackBlocks};
+use super::seq::Seq;
+use crate::pool::{BLOCK_SIZE, Block, Pool};
+
+/// Ranges of out-of-order data that are remembered; a peer that makes more holes has its segments dropped.
+pub const MAX_RANGES: usize = 64;
+
+/// What became of a segment's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// RCV.NXT has advanced.
+    InOrder,
+    /// Kept for later.
+    OutOfOrder,
+    /// All of it was here before.
+    Duplicate,
+    /// No memory, or too many ranges: as if it had been lost.
+    Dropped,
+}
+
+/// The receive queue of a circuit.
+pub struct ReceiveQueue {
+    /// Blocks from the first unread octet on; `None` where nothing was received.
+    blocks: VecDeque<Option<Block>>,
+    head: usize,
+    /// Octets readable now.
+    readable: usize,
+    /// RCV.NXT as far as data goes: the octet after the readable ones.
+    next: Seq,
+    /// Out-of-order ranges, the most recently changed first (RFC 2018 section 4).
+    ranges: Vec<(Seq, Seq)>,
+}
+
+impl ReceiveQueue {
+    /// An empty queue that expects `next`.
+    pub fn new(next: Seq) -> ReceiveQueue {
+        ReceiveQueue {
+            blocks: VecDeque::new(),
+            head: 0,
+            readable: 0,
+            next,
+            ranges: Vec::new(),
+        }
+    }
+
+    /// The next octet expected in order.
+    pub fn next(&self) -> Seq {
+        self.next
+    }
+
+    /// Octets that can be read.
+    pub fn readable(&self) -> usize {
+        self.readable
+    }
+
+    /// Octets held out of order.
+    pub fn out_of_order(&self) -> usize {
+        self.ranges.iter().map(|&(s, e)| (e - s) as usize).sum()
+    }
+
+    /// Whether there are holes.
+    pub fn has_holes(&self) -> bool {
+        !self.ranges.is_empty()
+    }
+
+    /// The ranges to report, most recent first.
+    pub fn sack_blocks(&self, most: usize) -> SackBlocks {
+        let mut blocks = SackBlocks::default();
+        for &(start, end) in self.ranges.iter().take(most.min(MAX_SACK_BLOCKS)) {
+            blocks.push(start, end);
+        }
+        blocks
+    }
+
+    /// Stores `data`, which starts at `seq` and lies in the window.
+    pub fn store(&mut self, pool: &mut Pool, seq: Seq, data: &[u8]) -> Stored {
+        let end = seq + data.len() as u32;
+        if data.is_empty() || end <= self.next {
+            return Stored::Duplicate;
+        }
+        let (seq, data) = if seq < self.next {
+            (self.next, &data[(self.next - seq) as usize..])
+        } else {
+            (seq, data)
+        };
+        if self.ranges.iter().any(|&(s, e)| s <= seq && end <= e) {
+            return Stored::Duplicate;
+        }
+        if seq > self.next && self.ranges.len() >= MAX_RANGES && !self.touches(seq, end) {
+            return Stored::Dropped;
+        }
+        let offset = self.readable + (seq - self.next) as usize;
+        if !self.write(pool, offset, data) {
+            if self.readable == 0 && self.ranges.is_empty() {
+                self.clear(pool);
+            }
+            return Stored::Dropped;
+        }
+        self.merge(seq, end);
+        if seq > self.next {
+            return Stored::OutOfOrder;
+        }
+        // The merged range now starts at RCV.NXT: it becomes readable.
+        if let Some(at) = self.ranges.iter().position(|&(s, _)| s == self.next) {
+            let (_, end) = self.ranges.remove(at);
+            self.readable += (end - self.next) as usize;
+            self.next = end;
+        }
+        if self.ranges.is_empty() {
+            self.ranges = Vec::new();
+        }
+        Stored::InOrder
+    }
+
+    /// Whether `[start, end)` overlaps or adjoins a range.
+    fn touches(&self, start: Seq, end: Seq) -> bool {
+        self.ranges.iter().any(|&(s, e)| s <= end && start <= e)
+    }
+
+    fn merge(&mut self, mut start: Seq, mut end: Seq) {
+        self.ranges.retain(|&(s, e)| {
+            let apart = e < start || end < s;
+            if !apart {
+                start = start.min(s);
+                end = end.max(e);
+            }
+            apart
+        });
+        self.ranges.insert(0, (start, end));
+    }
+
+    /// Writes at `offset` from the first unread octet; false when the pool is exhausted (nothing counts as written).
+    fn write(&mut self, pool: &mut Pool, offset: usize, data: &[u8]) -> bool {
+        let mut at = self.head + offset;
+        let last = (at + data.len() - 1) / BLOCK_SIZE;
+        if self.blocks.len() <= last {
+            self.blocks.resize_with(last + 1, || None);
+        }
+        for block in self.blocks.range_mut(at / BLOCK_SIZE..=last) {
+            if block.is_none() {
+                match pool.take() {
+                    Some(fresh) => *block = Some(fresh),
+                    None => return false,
+                }
+            }
+        }
+        let mut rest = data;
+        while !rest.is_empty() {
+            let from = at % BLOCK_SIZE;
+            let n = (BLOCK_SIZE - from).min(rest.len());
+            if let Some(block) = &mut self.blocks[at / BLOCK_SIZE] {
+                block[from..from + n].copy_from_slice(&rest[..n]);
+            }
+            rest = &rest[n..];
+            at += n;
+        }
+        true
+    }
+
+    /// Moves readable octets into `buffer`; returns how many.
+    pub fn read(&mut self, pool: &mut Pool, buffer: &mut [u8]) -> usize {
+        let n = buffer.len().min(self.readable);
+        let mut done = 0;
+        while done < n {
+            let take = (BLOCK_SIZE - self.head).min(n - done);
+            if let Some(Some(block)) = self.blocks.front() {
+                buffer[done..done + take].copy_from_slice(&block[self.head..self.head + take]);
+            }
+            done += take;
+            self.advance(pool, take);
+        }
+        n
+    }
+
+    /// Throws readable octets away.
+    pub fn discard(&mut self, pool: &mut Pool) {
+        while self.readable > 0 {
+            let n = (BLOCK_SIZE - self.head).min(self.readable);
+            self.advance(pool, n);
+        }
+    }
+
+    fn advance(&mut self, pool: &mut Pool, n: usize) {
+        self.readable -= n;
+        self.head += n;
+        if self.head == BLOCK_SIZE {
+            self.head = 0;
+            if let Some(Some(block)) = self.blocks.pop_front() {
+                pool.give(block);
+            }
+        }
+        if self.readable == 0 && self.ranges.is_empty() {
+            self.clear(pool);
+        }
+    }
+
+    /// Forgets the out-of-order data, which the peer will have to send again (RFC 2018 section 8).
+    pub fn renege(&mut self, pool: &mut Pool) {
+        self.ranges = Vec::new();
+        let keep = (self.head + self.readable).div_ceil(BLOCK_SIZE);
+        for block in self.blocks.drain(keep.min(self.blocks.len())..).flatten() {
+            pool.give(block);
+        }
+        if self.readable == 0 {
+            self.clear(pool);
+        }
+    }
+
+    /// Gives everything back.
+    pub fn clear(&mut self, pool: &mut Pool) {
+        for block in self.blocks.drain(..).flatten() {
+            pool.give(block);
+        }
+        self.blocks = VecDeque::new();
+        self.ranges = Vec::new();
+        self.head = 0;
+        self.readable = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(from: u32, n: usize) -> Vec<u8> {
+        (from..from + n as u32).map(|i| (i % 253) as u8).collect()
+    }
+
+    #[test]
+    fn holes_are_filled_in_any_order() {
+        let mut pool = Pool::new(1 << 20);
+        let start = Seq(u32::MAX - 2_000);
+        let mut queue = ReceiveQueue::new(start);
+        for at in [3_000u32, 1_000, 6_000, 0, 2_000, 5_000, 4_000, 7_000] {
+            queue.store(&mut pool, start + at, &pattern(at, 1_000));
+        }
+        assert_eq!(queue.readable(), 8_000);
+        assert!(!queue.has_holes());
+        let mut out = vec![0; 9_000];
+        assert_eq!(queue.read(&mut pool, &mut out), 8_000);
+        assert_eq!(out[..8_000], pattern(0, 8_000));
+        assert_eq!(pool.in_use(), 0);
+        assert_eq!(queue.next(), start + 8_000);
+    }
+
+    #[test]
+    fn sack_blocks_name_the_latest_first() {
+        let mut pool = Pool::new(1 << 20);
+        let mut queue = ReceiveQueue::new(Seq(0));
+        queue.store(&mut pool, Seq(100), &[0; 10]);
+        queue.store(&mut pool, Seq(300), &[0; 10]);
+        queue.store(&mut pool, Seq(200), &[0; 10]);
+        assert_eq!(
+            queue.sack_blocks(4).as_slice(),
+            [
+                (Seq(200), Seq(210)),
+                (Seq(300), Seq(310)),
+                (Seq(100), Seq(110))
+            ]
+        );
+        assert_eq!(
+            queue.store(&mut pool, Seq(302), &[0; 5]),
+            Stored::Duplicate
+        );
+        queue.store(&mut pool, Seq(110), &[0; 90]);
+        assert_eq!(
+            queue.sack_blocks(4).as_slice(),
+            [(Seq(100), Seq(210)), (Seq(300), Seq(310))]
+        );
+    }
+
+    #[test]
+    fn the_number_of_ranges_is_bounded() {
+        let mut pool = Pool::new(1 << 30);
+        let mut queue = ReceiveQueue::new(Seq(0));
+        for i in 1..=MAX_RANGES as u32 {
+            assert_eq!(
+                queue.store(&mut pool, Seq(i * 10), &[0; 2]),
+                Stored::OutOfOrder
+            );
+        }
+        assert_eq!(
+            queue.store(&mut pool, Seq(9_000), &[0; 2]),
+            Stored::Dropped
+        );
+        assert_eq!(queue.store(&mut pool, Seq(0), &[0; 2]), Stored::InOrder);
+    }
+
+    #[test]
+    fn reneging_keeps_what_is_in_order() {
+        let mut pool = Pool::new(1 << 20);
+        let mut queue = ReceiveQueue::new(Seq(0));
+        queue.store(&mut pool, Seq(0), &pattern(0, 100));
+        queue.store(&mut pool, Seq(50_000), &[1; 5_000]);
+        queue.renege(&mut pool);
+        assert_eq!(pool.in_use(), BLOCK_SIZE as u64);
+        queue.store(&mut pool, Seq(100), &pattern(100, 100));
+        let mut out = [0; 200];
+        assert_eq!(queue.read(&mut pool, &mut out), 200);
+        assert_eq!(out[..], pattern(0, 200));
+    }
+}

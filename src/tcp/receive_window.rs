@@ -1,0 +1,180 @@
+//! How much the peer may send (RFC 9293 section 3.8.6, RFC 7323 section 2). The window starts small and follows what the
+//! relay reads in a round trip, so that memory is promised only to circuits that use it.
+
+use super::seq::Seq;
+use crate::time::{MILLISECOND, Micros, Time};
+
+/// The window of a new circuit: ten cells of bandwidth-delay product at 100 Mbit/s and 20 ms.
+const INITIAL: u32 = 256 * 1024;
+
+/// The receive window.
+#[derive(Clone, Copy, Debug)]
+pub struct ReceiveWindow {
+    /// The right edge that was promised last (RCV.NXT + RCV.WND).
+    edge: Seq,
+    /// What is offered when nothing is unread.
+    target: u32,
+    /// The most that may be offered.
+    most: u32,
+    shift: u8,
+    /// Octets read since `since`.
+    read: u64,
+    since: Time,
+}
+
+impl ReceiveWindow {
+    /// A window of at most `most` octets.
+    pub fn new(most: usize) -> ReceiveWindow {
+        let most = u32::try_from(most).unwrap_or(u32::MAX).min(1 << 30);
+        let mut shift = 0;
+        while most >> shift > u32::from(u16::MAX) {
+            shift += 1;
+        }
+        ReceiveWindow {
+            edge: Seq(0),
+            target: INITIAL.min(most),
+            most,
+            shift,
+            read: 0,
+            since: Time(0),
+        }
+    }
+
+    /// The scale that our SYN announces.
+    pub fn shift(&self) -> u8 {
+        self.shift
+    }
+
+    /// The peer does not scale.
+    pub fn no_scaling(&mut self) {
+        self.shift = 0;
+        self.set_most(self.most.min(u32::from(u16::MAX)) as usize);
+    }
+
+    /// Changes the most that is offered; what was promised stays promised.
+    pub fn set_most(&mut self, most: usize) {
+        let room = u32::from(u16::MAX) << self.shift;
+        self.most = u32::try_from(most).unwrap_or(u32::MAX).min(room);
+        self.target = self.target.min(self.most);
+    }
+
+    /// The right edge promised.
+    pub fn edge(&self) -> Seq {
+        self.edge
+    }
+
+    /// The peer's SYN came in.
+    pub fn start(&mut self, next: Seq) {
+        self.edge = next;
+    }
+
+    /// The right edge that could be promised now. Never moves left.
+    fn possible_edge(&self, next: Seq, unread: usize, memory: u64) -> Seq {
+        let room = u64::from(self.target)
+            .saturating_sub(unread as u64)
+            .min(memory);
+        self.edge.max(next + room as u32)
+    }
+
+    /// The window field for a segment, and the promise that it makes. `unscaled` on segments with SYN.
+    pub fn field(&self, next: Seq, unread: usize, memory: u64, unscaled: bool) -> (u16, Seq) {
+        let window = self.possible_edge(next, unread, memory) - next;
+        if unscaled {
+            let field = window.min(u32::from(u16::MAX));
+            return (field as u16, self.edge.max(next + field));
+        }
+        // Rounded down, unless that took back what was promised.
+        let mut field = window >> self.shift;
+        if next + (field << self.shift) < self.edge {
+            field += 1;
+        }
+        let field = field.min(u32::from(u16::MAX));
+        (field as u16, self.edge.max(next + (field << self.shift)))
+    }
+
+    /// A segment with this promise was sent.
+    pub fn promised(&mut self, edge: Seq) {
+        self.edge = self.edge.max(edge);
+    }
+
+    /// Whether the window has opened so far that the peer should be told (RFC 9293 section 3.8.6.2.2).
+    pub fn update_due(&self, next: Seq, unread: usize, memory: u64, mss: u32) -> bool {
+        let open = self.possible_edge(next, unread, memory) - self.edge;
+        let left = self.edge - next;
+        open >= (2 * mss).max(self.target / 4)
+            || (left < mss && open >= mss.min(self.target / 2).max(1))
+    }
+
+    /// The relay has read: the window follows twice the octets read in a round trip.
+    pub fn on_read(&mut self, octets: usize) {
+        self.read += octets as u64;
+    }
+
+    /// Looks, once a round trip, at how much was read.
+    pub fn tune(&mut self, now: Time, srtt: Micros) {
+        let span = now.since(self.since);
+        if span < srtt.max(MILLISECOND) {
+            return;
+        }
+        if span < 4 * srtt.max(10 * MILLISECOND) {
+            let wanted = (2 * self.read).min(u64::from(self.most)) as u32;
+            self.target = self.target.max(wanted);
+        }
+        self.read = 0;
+        self.since = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promise_is_never_taken_back() {
+        let mut window = ReceiveWindow::new(4 << 20);
+        let next = Seq(u32::MAX - 100);
+        window.start(next);
+        let (_, edge) = window.field(next, 0, u64::MAX, false);
+        window.promised(edge);
+        for (step, unread) in [(1_000, 1_000), (3_333, 100_000), (77, 262_144)] {
+            let next = next + step;
+            let (field, promise) = window.field(next, unread, 0, false);
+            assert!(promise >= edge);
+            assert!(next + (u32::from(field) << window.shift()) >= edge);
+        }
+    }
+
+    #[test]
+    fn the_window_follows_a_fast_reader_to_its_limit() {
+        let mut window = ReceiveWindow::new(1 << 20);
+        window.start(Seq(0));
+        let mut now = Time(0);
+        for _ in 0..10 {
+            window.on_read(window.target as usize);
+            now = now + 50_000;
+            window.tune(now, 50_000);
+        }
+        assert_eq!(window.target, 1 << 20);
+    }
+
+    #[test]
+    fn a_slow_reader_gets_no_more() {
+        let mut window = ReceiveWindow::new(1 << 20);
+        let mut now = Time(0);
+        for _ in 0..50 {
+            window.on_read(1_000);
+            now = now + 50_000;
+            window.tune(now, 50_000);
+        }
+        assert_eq!(window.target, INITIAL);
+    }
+
+    #[test]
+    fn small_openings_are_not_announced() {
+        let mut window = ReceiveWindow::new(1 << 20);
+        window.start(Seq(0));
+        window.promised(Seq(INITIAL));
+        assert!(!window.update_due(Seq(100), 0, u64::MAX, 1_000));
+        assert!(window.update_due(Seq(INITIAL / 2), 0, u64::MAX, 1_000));
+    }
+}

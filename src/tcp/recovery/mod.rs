@@ -1,0 +1,6 @@
+//! Loss recovery: what was lost, and how much may be sent while it is repaired. One mechanism a file.
+
+pub mod prr;
+pub mod rack;
+pub mod rtt;
+pub mod scoreboard;
