@@ -19,6 +19,7 @@
 #include "core/mainloop/mainloop.h"
 #include "core/mainloop/netstatus.h"
 #include "core/or/connection_or.h"
+#include "core/or/or_connection_st.h"
 #include "core/or/port_cfg_st.h"
 #include "feature/hibernate/hibernate.h"
 #include "feature/relay/routermode.h"

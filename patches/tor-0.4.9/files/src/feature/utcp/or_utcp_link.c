@@ -67,7 +67,6 @@ link_new(or_connection_t *conn, utcp_connection *transport)
   link->transport = transport;
   link->control.link = link;
   link->control.is_control = 1;
-  HT_INIT(or_utcp_stream_map, &link->streams);
   link->lost = smartlist_new();
   if (conn)
     conn->utcp_link = link;

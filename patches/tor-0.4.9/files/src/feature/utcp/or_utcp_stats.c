@@ -45,48 +45,47 @@ or_utcp_transport_keyword(const or_connection_t *conn)
   return conn->utcp_link ? " TRANSPORT=utcp" : " TRANSPORT=tls";
 }
 
-/** What a connection has moved: UDP payload, or cells over TLS. */
-static link_figures_t
-get_figures(const or_connection_t *conn)
+/** Add what a connection has moved: UDP payload, or cells over TLS. */
+static void
+add_figures(const or_connection_t *conn, link_figures_t *figures)
 {
-  link_figures_t figures = { 0, 0, 0 };
   const or_utcp_link_t *link = conn->utcp_link;
 
   if (link) {
     utcp_connection_stats stats = { .size = sizeof(stats) };
     if (link->transport &&
         utcp_connection_get_stats(link->transport, &stats) == UTCP_OK) {
-      figures.sent = stats.bytes_sent;
-      figures.received = stats.bytes_received;
-      figures.retransmits = stats.segments_retransmitted;
+      figures->sent += stats.bytes_sent;
+      figures->received += stats.bytes_received;
+      figures->retransmits += stats.segments_retransmitted;
     }
-    return figures;
+    return;
   }
   if (conn->chan) {
     const channel_t *chan = TLS_CHAN_TO_BASE(conn->chan);
-    figures.sent = chan->n_bytes_xmitted;
-    figures.received = chan->n_bytes_recved;
+    figures->sent += chan->n_bytes_xmitted;
+    figures->received += chan->n_bytes_recved;
   }
 #if defined(__linux__) && defined(TCP_INFO)
   struct tcp_info info;
   socklen_t len = sizeof(info);
   if (SOCKET_OK(conn->base_.s) &&
       getsockopt(conn->base_.s, IPPROTO_TCP, TCP_INFO, &info, &len) == 0)
-    figures.retransmits = info.tcpi_total_retrans;
+    figures->retransmits += info.tcpi_total_retrans;
 #endif /* defined(__linux__) && defined(TCP_INFO) */
-  return figures;
 }
 
 static void
 add_link_line(smartlist_t *lines, or_connection_t *conn)
 {
   char fingerprint[HEX_DIGEST_LEN + 1] = "-";
-  const link_figures_t figures = get_figures(conn);
+  link_figures_t figures = { 0, 0, 0 };
   const uint8_t state = TO_CONN(conn)->state;
   const char *name = state == OR_CONN_STATE_OPEN ? "open" :
                      state == OR_CONN_STATE_CONNECTING ? "connecting" :
                                                          "handshaking";
 
+  add_figures(conn, &figures);
   if (!tor_digest_is_zero(conn->identity_digest))
     base16_encode(fingerprint, sizeof(fingerprint), conn->identity_digest,
                   DIGEST_LEN);
@@ -138,12 +137,9 @@ or_utcp_log_heartbeat(void)
         conn->state != OR_CONN_STATE_OPEN)
       continue;
     const or_connection_t *or_conn = CONST_TO_OR_CONN(conn);
-    const link_figures_t figures = get_figures(or_conn);
     const int i = or_conn->utcp_link ? 1 : 0;
     ++n[i];
-    sum[i].sent += figures.sent;
-    sum[i].received += figures.received;
-    sum[i].retransmits += figures.retransmits;
+    add_figures(or_conn, &sum[i]);
   } SMARTLIST_FOREACH_END(conn);
 
   log_notice(LD_HEARTBEAT, "Open OR connections: %d over UDP, which have sent "

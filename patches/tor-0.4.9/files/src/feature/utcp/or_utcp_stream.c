@@ -20,6 +20,7 @@
 #include "core/or/or.h"
 
 #ifdef USE_UTCP
+#include "app/config/config.h"
 #include "core/mainloop/connection.h"
 #include "core/or/cell_st.h"
 #include "core/or/channel.h"
@@ -65,7 +66,7 @@ HT_GENERATE2(or_utcp_stream_map, or_utcp_stream_t, node, stream_hash,
 static or_utcp_stream_t *
 stream_find(or_utcp_link_t *link, circid_t number)
 {
-  const or_utcp_stream_t key = { .number = number };
+  or_utcp_stream_t key = { .number = number };
   return HT_FIND(or_utcp_stream_map, &link->streams, &key);
 }
 
