@@ -46,6 +46,7 @@ int or_utcp_cells_ready(const channel_t *chan, const circuit_t *circ, int n);
 void or_utcp_circuit_blocked(circuit_t *circ, const channel_t *chan,
                              int block);
 int or_utcp_num_cells_writeable(const or_connection_t *conn, int n);
+void or_utcp_destroy_queued(channel_t *chan);
 
 /* Statistics: or_utcp_stats.c */
 const char *or_utcp_transport_name(const or_connection_t *conn);
@@ -96,6 +97,7 @@ or_utcp_circuit_blocked(circuit_t *circ, const channel_t *chan, int block)
 static inline int
 or_utcp_num_cells_writeable(const or_connection_t *conn, int n)
 { (void)conn; return n; }
+static inline void or_utcp_destroy_queued(channel_t *chan) { (void)chan; }
 
 static inline const char *
 or_utcp_transport_keyword(const or_connection_t *conn)

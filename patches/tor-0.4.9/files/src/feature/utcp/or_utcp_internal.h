@@ -116,6 +116,7 @@ void or_utcp_streams_free(or_utcp_link_t *link);
 void or_utcp_streams_hold(or_utcp_link_t *link, bool hold);
 void or_utcp_streams_check(or_utcp_link_t *link, uint64_t now);
 void or_utcp_tell_lost_circuits(or_utcp_link_t *link);
+void or_utcp_streams_describe(or_utcp_link_t *link, struct smartlist_t *lines);
 void or_utcp_destroy_received(or_utcp_link_t *link, circid_t number);
 
 /* or_utcp_fallback.c */

@@ -153,6 +153,17 @@ peer_udp_port(const char *identity_digest, const tor_addr_t *addr)
   return ri->or_udp_port;
 }
 
+/** The connection of <b>outgoing</b> is to wait until <b>theirs</b>, which
+ * the peer has made at the same time, is open. */
+static void
+await_link(or_utcp_link_t *outgoing, or_utcp_link_t *theirs)
+{
+  theirs->awaited_by = outgoing;
+  outgoing->awaiting = theirs;
+  log_info(LD_OR, "%s connects to us by UDP, too. Waiting for that.",
+           connection_describe_peer(TO_CONN(outgoing->conn)));
+}
+
 /** A new outgoing connection is about to be made: if the descriptor of the
  * peer has a UDP port, start DTLS and return true. */
 bool
@@ -173,9 +184,21 @@ or_utcp_try_connect(or_connection_t *conn)
   const int r = utcp_endpoint_connect(or_utcp_endpoint, or_utcp_now(),
                                       (struct sockaddr *)&sa, len, NULL,
                                       &transport);
+  if (r == UTCP_ERR_IN_USE &&
+      utcp_endpoint_find(or_utcp_endpoint, (struct sockaddr *)&sa, len,
+                         &transport) == UTCP_OK) {
+    or_utcp_link_t *theirs = utcp_connection_user(transport);
+    if (theirs && !theirs->released && !theirs->awaited_by &&
+        !theirs->awaiting) {
+      /* The peer was faster. */
+      await_link(link_new(conn, NULL), theirs);
+      connection_add(base);
+      return true;
+    }
+  }
   if (r) {
-    /* In use: an older link to the same peer that Tor does not want to use
-     * for new circuits, or one whose handshake the peer has begun. */
+    /* There is an older link to the same peer that Tor does not want to use
+     * for new circuits. */
     log_info(LD_OR, "Cannot connect to %s by UDP (%s); using TCP.",
              connection_describe_peer(base), utcp_error_string(r));
     conn->utcp_fell_back = 1;
@@ -346,10 +369,7 @@ or_utcp_cb_ready(void *user, utcp_connection *transport)
     or_utcp_link_t *outgoing = link;
     link->transport = NULL;
     link = link_new(NULL, transport);
-    link->awaited_by = outgoing;
-    outgoing->awaiting = link;
-    log_info(LD_OR, "Connected with %s by UDP from both sides at once.",
-             connection_describe_peer(TO_CONN(outgoing->conn)));
+    await_link(outgoing, link);
     accept_link(link);
   }
 }

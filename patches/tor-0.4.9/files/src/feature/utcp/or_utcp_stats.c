@@ -102,18 +102,26 @@ add_link_line(smartlist_t *lines, or_connection_t *conn)
 
 /** GETINFO utcp/links: one line for each OR connection, TLS ones too:
  * fingerprint address transport direction circuits bytes-sent bytes-received
- * retransmits state. */
+ * retransmits state.
+ *
+ * GETINFO utcp/circuits: one line for each stream: address of the peer,
+ * number of the circuit, state of its TCP. */
 int
 getinfo_helper_utcp(struct control_connection_t *control_conn,
                     const char *question, char **answer, const char **errmsg)
 {
   (void)control_conn; (void)errmsg;
-  if (strcmp(question, "utcp/links"))
+  const bool links = !strcmp(question, "utcp/links");
+  if (!links && strcmp(question, "utcp/circuits"))
     return 0;
   smartlist_t *lines = smartlist_new();
   SMARTLIST_FOREACH_BEGIN(get_connection_array(), connection_t *, conn) {
-    if (conn->type == CONN_TYPE_OR && !conn->marked_for_close)
+    if (conn->type != CONN_TYPE_OR || conn->marked_for_close)
+      continue;
+    if (links)
       add_link_line(lines, TO_OR_CONN(conn));
+    else if (or_utcp_is_link(conn))
+      or_utcp_streams_describe(TO_OR_CONN(conn)->utcp_link, lines);
   } SMARTLIST_FOREACH_END(conn);
   *answer = smartlist_join_strings(lines, "\r\n", 0, NULL);
   SMARTLIST_FOREACH(lines, char *, cp, tor_free(cp));

@@ -36,6 +36,7 @@
 #include "feature/utcp/or_utcp_internal.h"
 #include "lib/buf/buffers.h"
 #include "lib/container/smartlist.h"
+#include "lib/net/address.h"
 
 /** Cells read from a stream at once. */
 #define CELLS_PER_READ 16
@@ -578,6 +579,44 @@ or_utcp_num_cells_writeable(const or_connection_t *conn, int n)
     return n;
   return TO_CONN((or_connection_t *)conn)->write_blocked_on_bw ? 0 :
     MAX_CELLS_WRITEABLE;
+}
+
+/** A DESTROY cell was queued for <b>chan</b>.  Tor writes it at once if the
+ * channel is idle, but of several that are queued together only the first;
+ * the others wait for whatever is sent next.  A session that a restarted peer
+ * has lost takes many circuits with it, some of them just being built: their
+ * clients ought to hear of it. */
+void
+or_utcp_destroy_queued(channel_t *chan)
+{
+  if (or_utcp_endpoint)
+    scheduler_channel_has_waiting_cells(chan);
+}
+
+/** Add a line for each stream of <b>link</b>, for GETINFO utcp/circuits. */
+void
+or_utcp_streams_describe(or_utcp_link_t *link, smartlist_t *lines)
+{
+  or_utcp_stream_t **p;
+
+  HT_FOREACH(p, or_utcp_stream_map, &link->streams) {
+    const or_utcp_stream_t *s = *p;
+    utcp_circuit_info info = { .size = sizeof(info) };
+    if (utcp_circuit_get_info(s->circuit, &info) != UTCP_OK)
+      continue;
+    smartlist_add_asprintf(lines, "%s:%d %u state=%u cwnd=%"PRIu64
+      " flight=%"PRIu64" queued=%"PRIu64" unsent=%"PRIu64" window=%"PRIu64
+      " unread=%"PRIu64" held=%"PRIu64" srtt=%"PRIu64" rto=%"PRIu64
+      " retransmits=%"PRIu64"%s%s%s%s",
+      fmt_and_decorate_addr(&TO_CONN(link->conn)->addr),
+      TO_CONN(link->conn)->port, (unsigned)s->number, info.state, info.cwnd,
+      info.bytes_in_flight, info.send_queue, info.unsent, info.send_window,
+      info.receive_queue, info.out_of_order, info.srtt, info.rto,
+      info.segments_retransmitted, s->pending ? " FULL" : "",
+      s->held_by_circuit ? " BLOCKED" : "",
+      s->held_by_bandwidth ? " LIMITED" : "",
+      s->linger_until ? " DESTROYED" : "");
+  }
 }
 
 /* Ends. */
