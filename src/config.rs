@@ -34,7 +34,7 @@ pub struct Config {
     pub max_connections: usize,
     /// Handshakes in progress at once in which this side is the server.
     pub max_half_open: usize,
-    /// Circuits on one connection at once.
+    /// Circuits on one connection at once, control included.
     pub max_circuits: usize,
     /// Octets a circuit holds for sending (unacknowledged and unsent).
     pub send_buffer: usize,

@@ -1,5 +1,6 @@
 //! What can go wrong in a call, and why connections and circuits end.
 
+use std::ffi::CStr;
 use std::fmt;
 
 /// Why a call did not do what was asked. The numbers are part of the C ABI: stable, with gaps.
@@ -71,24 +72,29 @@ impl Error {
 
     /// A fixed English sentence.
     pub fn text(self) -> &'static str {
+        self.c_text().to_str().unwrap_or_default()
+    }
+
+    /// The same, for C.
+    pub fn c_text(self) -> &'static CStr {
         match self {
-            Error::Null => "a required pointer is NULL",
-            Error::Argument => "an argument is not acceptable",
-            Error::Range => "unknown enumeration value",
-            Error::Size => "a struct's size member is not set or too small",
-            Error::Handle => "the handle was freed or is of another kind",
-            Error::State => "not possible in this state",
-            Error::Closed => "closed",
-            Error::Busy => "not allowed inside a callback",
-            Error::WouldBlock => "would block",
-            Error::End => "end of stream",
-            Error::InUse => "number or address is in use",
-            Error::Limit => "a configured limit is reached",
-            Error::Refusing => "new peers are refused",
-            Error::Memory => "out of memory",
-            Error::Certificate => "certificate or key cannot be used",
-            Error::Tls => "OpenSSL failed",
-            Error::Internal => "internal error, the endpoint is unusable",
+            Error::Null => c"a required pointer is NULL",
+            Error::Argument => c"an argument is not acceptable",
+            Error::Range => c"unknown enumeration value",
+            Error::Size => c"a struct's size member is not set or too small",
+            Error::Handle => c"the handle was freed or is of another kind",
+            Error::State => c"not possible in this state",
+            Error::Closed => c"closed",
+            Error::Busy => c"not allowed inside a callback",
+            Error::WouldBlock => c"would block",
+            Error::End => c"end of stream",
+            Error::InUse => c"number or address is in use",
+            Error::Limit => c"a configured limit is reached",
+            Error::Refusing => c"new peers are refused",
+            Error::Memory => c"out of memory",
+            Error::Certificate => c"certificate or key cannot be used",
+            Error::Tls => c"OpenSSL failed",
+            Error::Internal => c"internal error, the endpoint is unusable",
         }
     }
 }
@@ -132,6 +138,22 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// Every reason, for tables and tests.
+    pub const ALL: [CloseReason; 12] = [
+        CloseReason::Done,
+        CloseReason::Local,
+        CloseReason::Peer,
+        CloseReason::Reset,
+        CloseReason::Timeout,
+        CloseReason::Handshake,
+        CloseReason::Verify,
+        CloseReason::Restarted,
+        CloseReason::Connection,
+        CloseReason::Refused,
+        CloseReason::Memory,
+        CloseReason::Internal,
+    ];
+
     /// The number that C sees.
     pub fn code(self) -> i32 {
         self as i32
@@ -139,19 +161,24 @@ impl CloseReason {
 
     /// A fixed English sentence.
     pub fn text(self) -> &'static str {
+        self.c_text().to_str().unwrap_or_default()
+    }
+
+    /// The same, for C.
+    pub fn c_text(self) -> &'static CStr {
         match self {
-            CloseReason::Done => "finished in both directions",
-            CloseReason::Local => "closed by this side",
-            CloseReason::Peer => "closed by the peer",
-            CloseReason::Reset => "reset by the peer",
-            CloseReason::Timeout => "the peer does not answer",
-            CloseReason::Handshake => "the DTLS handshake failed",
-            CloseReason::Verify => "the peer's certificate was not accepted",
-            CloseReason::Restarted => "the peer has restarted",
-            CloseReason::Connection => "the connection ended",
-            CloseReason::Refused => "refused",
-            CloseReason::Memory => "shed for lack of memory",
-            CloseReason::Internal => "internal error",
+            CloseReason::Done => c"finished in both directions",
+            CloseReason::Local => c"closed by this side",
+            CloseReason::Peer => c"closed by the peer",
+            CloseReason::Reset => c"reset by the peer",
+            CloseReason::Timeout => c"the peer does not answer",
+            CloseReason::Handshake => c"the DTLS handshake failed",
+            CloseReason::Verify => c"the peer's certificate was not accepted",
+            CloseReason::Restarted => c"the peer has restarted",
+            CloseReason::Connection => c"the connection ended",
+            CloseReason::Refused => c"refused",
+            CloseReason::Memory => c"shed for lack of memory",
+            CloseReason::Internal => c"internal error",
         }
     }
 }

@@ -13,6 +13,8 @@ mod connection;
 pub mod dtls;
 pub mod endpoint;
 pub mod error;
+mod ffi;
+mod log;
 pub mod pool;
 mod rng;
 pub mod stats;

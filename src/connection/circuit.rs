@@ -30,6 +30,8 @@ pub struct Circuit {
     pub readable: Notice,
     /// The same for Writable.
     pub writable: Notice,
+    /// It is in the endpoint's list of writers that wait for the pool.
+    pub waits_for_memory: bool,
     /// CircuitClosed was queued, or the relay ended it itself and needs no event.
     pub closed_reported: bool,
     /// The relay has let go of it.
@@ -61,6 +63,7 @@ impl Circuit {
             announced,
             readable: Notice::default(),
             writable: Notice::default(),
+            waits_for_memory: false,
             closed_reported: false,
             forgotten: false,
             buried: false,

@@ -21,6 +21,9 @@ pub const CONTROL: u32 = 0;
 /// Answers without a circuit (resets, acknowledgements of old FINs) that wait to be sent; more are not made.
 const REPLIES_BOUND: usize = 1_024;
 
+/// Octets that the pool must have free before writers that it held back are told.
+pub const MEMORY_FOR_WRITERS: u64 = 32 * 1024;
+
 /// After this long a silence, what waits for a backed-off timer goes out as soon as the peer is heard again.
 const SILENCE: Micros = 2 * SECOND;
 
@@ -54,6 +57,8 @@ pub struct Circuits {
     rttvar: Micros,
     min_rtt: Micros,
     last_received: Time,
+    /// A circuit was given up while nothing was heard from the peer.
+    peer_gone: bool,
     /// Counters.
     pub stats: ConnectionStats,
 }
@@ -77,6 +82,7 @@ impl Circuits {
             rttvar: 0,
             min_rtt: 0,
             last_received: Time(0),
+            peer_gone: false,
             stats: ConnectionStats::default(),
         }
     }
@@ -143,7 +149,7 @@ impl Circuits {
         if self.numbers.contains_key(&number) {
             return Err(Error::InUse);
         }
-        if self.circuits.len() > shared.config.max_circuits {
+        if self.circuits.len() >= shared.config.max_circuits {
             return Err(Error::Limit);
         }
         // Identifiers count up, so one comes round again only after 2^31 circuits.
@@ -321,14 +327,8 @@ impl Circuits {
             && segment.options.circuit_number.is_some_and(|n| n != CONTROL)
     }
 
-    fn open_passively(
-        &mut self,
-        now: Time,
-        wire: u32,
-        segment: &Segment<'_>,
-        shared: &mut Shared,
-    ) {
-        if self.circuits.len() > shared.config.max_circuits {
+    fn open_passively(&mut self, now: Time, wire: u32, segment: &Segment<'_>, shared: &mut Shared) {
+        if self.circuits.len() >= shared.config.max_circuits {
             self.stats.dropped_limit += 1;
             if let Some(reset) = reset_for(segment) {
                 self.reply_reset(wire, reset);
@@ -337,13 +337,7 @@ impl Circuits {
         }
         let number = segment.options.circuit_number.unwrap_or(CONTROL);
         let iss = Seq(shared.rng.next_u32());
-        let tcb = Tcb::accept(
-            &self.settings(shared),
-            iss,
-            now,
-            &mut shared.pool,
-            segment,
-        );
+        let tcb = Tcb::accept(&self.settings(shared), iss, now, &mut shared.pool, segment);
         self.stats.payload_received += tcb.info().bytes_received;
         self.circuits
             .insert(wire, Box::new(Circuit::new(number, tcb, false)));
@@ -419,6 +413,8 @@ impl Circuits {
                     ack,
                 });
             }
+            self.peer_gone |= reason == CloseReason::Timeout
+                && now.since(self.last_received) >= shared.config.dead_timeout;
             self.tombstones.insert(now, wire, tombstone);
             self.bury(wire, shared);
             self.report(wire, shared);
@@ -483,8 +479,21 @@ impl Circuits {
         let Some(circuit) = self.circuits.get_mut(&wire) else {
             return;
         };
+        // After close there is nothing to read, whatever still arrives.
         circuit.readable.pending |= circuit.tcb.take_readable();
-        circuit.writable.pending |= circuit.tcb.take_writable();
+        circuit.readable.pending &= !circuit.tcb.is_closing();
+        if circuit.tcb.take_writable() {
+            if shared.pool.available() >= MEMORY_FOR_WRITERS {
+                circuit.writable.pending = true;
+            } else {
+                // Its windows have room, but the pool has none: told when it has.
+                circuit.tcb.block_writer();
+                if !circuit.waits_for_memory {
+                    circuit.waits_for_memory = true;
+                    shared.memory_waiters.push(id);
+                }
+            }
+        }
         if circuit.forgotten || held {
             return;
         }
@@ -512,6 +521,14 @@ impl Circuits {
         }
     }
 
+    /// The pool has blocks again: a writer that was cut short for lack of them is told.
+    pub fn memory_is_back(&mut self, wire: u32, shared: &mut Shared) {
+        if let Some(circuit) = self.circuits.get_mut(&wire) {
+            circuit.waits_for_memory = false;
+            self.report(wire, shared);
+        }
+    }
+
     /// A Readable or Writable event is about to be handed out: whether it should be, now.
     pub fn deliver_event(&mut self, wire: u32, bit: u32) -> bool {
         let held = self.is_held(wire);
@@ -525,7 +542,7 @@ impl Circuits {
             &mut circuit.writable
         };
         notice.queued = false;
-        if circuit.forgotten {
+        if circuit.forgotten || (bit == EVENT_READABLE && circuit.tcb.is_closing()) {
             return false;
         }
         if masked || held {
@@ -563,8 +580,12 @@ impl Circuits {
         }
     }
 
-    /// Whether the control circuit was given up: the peer is gone.
-    pub fn control_ended(&self) -> Option<CloseReason> {
+    /// Why the connection cannot go on, if so: the control circuit has ended, or a circuit was given up while nothing at
+    /// all was heard from the peer.
+    pub fn lost(&self) -> Option<CloseReason> {
+        if self.peer_gone {
+            return Some(CloseReason::Timeout);
+        }
         self.circuits.get(&CONTROL).and_then(|c| c.end())
     }
 
@@ -630,7 +651,8 @@ impl Circuits {
             }
             if circuit.deficit < size {
                 // Deficit round robin: a turn is worth a full datagram at the default weight.
-                let quantum = self.limit * usize::from(circuit.weight) / usize::from(DEFAULT_WEIGHT);
+                let quantum =
+                    self.limit * usize::from(circuit.weight) / usize::from(DEFAULT_WEIGHT);
                 circuit.deficit += quantum.max(1);
                 self.active.rotate_left(1);
                 continue;

@@ -55,8 +55,6 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// Where it is.
     pub phase: Phase,
-    /// The relay asked for it.
-    pub outgoing: bool,
     /// The relay knows of it, so it has to hear of its end.
     pub announced: bool,
     /// It is in the endpoint's queue of those with output.
@@ -94,7 +92,6 @@ impl Connection {
             } else {
                 Phase::Accepting
             },
-            outgoing,
             announced: true,
             active: false,
             role: session.role(),
@@ -195,12 +192,8 @@ impl Connection {
                 Incoming::Dropped(dtls::Drop::PlaintextAlert) => {
                     self.circuits.stats.dropped_plaintext_alert += 1;
                     self.suspect(now, shared);
-                    break;
                 }
-                Incoming::Dropped(_) => {
-                    self.circuits.stats.dropped_record += 1;
-                    break;
-                }
+                Incoming::Dropped(_) => self.circuits.stats.dropped_record += 1,
             }
             first = false;
         }
@@ -240,7 +233,7 @@ impl Connection {
             SessionState::Failed => self.end(CloseReason::Handshake, shared),
         }
         if self.phase == Phase::Ready
-            && let Some(reason) = self.circuits.control_ended()
+            && let Some(reason) = self.circuits.lost()
         {
             let reason = match reason {
                 CloseReason::Timeout => CloseReason::Timeout,
@@ -256,6 +249,7 @@ impl Connection {
             return;
         }
         if acceptable {
+            log::debug!("{}: ready, {:?}", self.peer, self.role);
             self.phase = Phase::Ready;
             self.handshake_until = Time::NEVER;
             shared.events.push_back(Event::ConnectionReady(self.id));
@@ -284,6 +278,7 @@ impl Connection {
         if self.phase == Phase::Closed {
             return;
         }
+        log::debug!("{}: {}", self.peer, reason.text());
         self.phase = Phase::Closed;
         self.suspicion = None;
         self.circuits.end(CloseReason::Connection, shared);
@@ -380,6 +375,12 @@ impl Connection {
         }
         self.advance(now, shared);
         self.update_timer(shared);
+    }
+
+    /// The registered deadline of one of its circuits has come.
+    pub fn on_circuit_timer(&mut self, now: Time, wire: u32, shared: &mut Shared) {
+        self.circuits.on_timer(now, wire, shared);
+        self.advance(now, shared);
     }
 
     // ---- output ----

@@ -133,6 +133,7 @@ impl Endpoint {
                 pool: Pool::new(config.memory_budget),
                 timers: Timers::default(),
                 events: VecDeque::new(),
+                memory_waiters: Vec::new(),
                 rng,
                 capture: None,
                 config,
@@ -155,18 +156,15 @@ impl Endpoint {
     pub fn process(&mut self, now: Time) {
         while let Some(owner) = self.shared.timers.pop(now) {
             let (Owner::Connection(key) | Owner::Circuit(key, _)) = owner;
-            let Some(connection) = self.connections.get_mut(&key) else {
-                continue;
-            };
-            match owner {
-                Owner::Connection(_) => connection.on_timer(now, &mut self.shared),
-                Owner::Circuit(_, wire) => {
-                    connection.circuits.on_timer(now, wire, &mut self.shared);
-                    connection.on_timer(now, &mut self.shared);
+            let _ = self.with(ConnectionId(u64::from(key)), |connection, shared| {
+                match owner {
+                    Owner::Connection(_) => connection.on_timer(now, shared),
+                    Owner::Circuit(_, wire) => connection.on_circuit_timer(now, wire, shared),
                 }
-            }
-            self.after(key);
+                Ok(())
+            });
         }
+        self.wake_memory_waiters();
         self.transmit(now);
     }
 
@@ -175,6 +173,7 @@ impl Endpoint {
     /// Datagrams that the socket does not take are no work: call when it is writable.
     pub fn next_deadline(&self) -> Time {
         if !self.shared.events.is_empty()
+            || self.memory_is_back()
             || (!self.active.is_empty() && self.output.len() < OUTPUT_BOUND)
         {
             return Time(0);

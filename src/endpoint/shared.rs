@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::Event;
 use super::timers::Timers;
+use super::{CircuitId, Event};
 use crate::config::Config;
 use crate::pool::Pool;
 use crate::rng::Rng;
@@ -21,6 +21,8 @@ pub struct Shared {
     pub timers: Timers,
     /// What the relay has to hear of.
     pub events: VecDeque<Event>,
+    /// Circuits whose writer was cut short because the pool had no block.
+    pub memory_waiters: Vec<CircuitId>,
     /// All random choices.
     pub rng: Rng,
     /// Octets of a pcap file, if packets are captured.

@@ -34,11 +34,7 @@ impl Pool {
             return None;
         }
         self.in_use += 1;
-        Some(
-            self.free
-                .pop()
-                .unwrap_or_else(|| Box::new([0; BLOCK_SIZE])),
-        )
+        Some(self.free.pop().unwrap_or_else(|| Box::new([0; BLOCK_SIZE])))
     }
 
     /// Takes a block back.

@@ -263,10 +263,7 @@ mod tests {
                 (Seq(100), Seq(110))
             ]
         );
-        assert_eq!(
-            queue.store(&mut pool, Seq(302), &[0; 5]),
-            Stored::Duplicate
-        );
+        assert_eq!(queue.store(&mut pool, Seq(302), &[0; 5]), Stored::Duplicate);
         queue.store(&mut pool, Seq(110), &[0; 90]);
         assert_eq!(
             queue.sack_blocks(4).as_slice(),
@@ -284,10 +281,7 @@ mod tests {
                 Stored::OutOfOrder
             );
         }
-        assert_eq!(
-            queue.store(&mut pool, Seq(9_000), &[0; 2]),
-            Stored::Dropped
-        );
+        assert_eq!(queue.store(&mut pool, Seq(9_000), &[0; 2]), Stored::Dropped);
         assert_eq!(queue.store(&mut pool, Seq(0), &[0; 2]), Stored::InOrder);
     }
 

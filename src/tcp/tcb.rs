@@ -219,6 +219,7 @@ impl Tcb {
         syn: &Segment<'_>,
     ) -> Tcb {
         let mut tcb = Tcb::new(settings, iss, State::SynReceived);
+        tcb.counters.segments_received = 1;
         tcb.take_syn(syn);
         tcb.take_data(now, pool, syn);
         tcb
@@ -302,6 +303,11 @@ impl Tcb {
         let due = self.room() as u64 * 2 >= whole;
         self.write_blocked = !due;
         due
+    }
+
+    /// A writer is to be told later, although the windows have room.
+    pub fn block_writer(&mut self) {
+        self.write_blocked = true;
     }
 
     /// Half-close: a FIN follows what was written.

@@ -262,9 +262,9 @@ impl Scoreboard {
             }
             _ => self.highest = Some(segment.end()),
         }
-        let newer = delivery.newest.is_none_or(|n| {
-            (segment.sent_at, segment.seq - n.seq < 1 << 31) >= (n.sent_at, true)
-        });
+        let newer = delivery
+            .newest
+            .is_none_or(|n| (segment.sent_at, segment.seq - n.seq < 1 << 31) >= (n.sent_at, true));
         if newer {
             delivery.newest = Some(*segment);
         }
@@ -292,8 +292,11 @@ mod tests {
     fn sums_follow_every_change() {
         let mut board = board(10);
         assert_eq!(board.in_flight(), 100);
-        let delivery =
-            board.acknowledge(Time(100), Seq(20), &[(Seq(50), Seq(70)), (Seq(40), Seq(50))]);
+        let delivery = board.acknowledge(
+            Time(100),
+            Seq(20),
+            &[(Seq(50), Seq(70)), (Seq(40), Seq(50))],
+        );
         assert_eq!(delivery.delivered, 50);
         assert_eq!(delivery.rtt, Some(100 - 6));
         assert_eq!((board.in_flight(), board.sacked()), (50, 30));
@@ -315,7 +318,10 @@ mod tests {
         let mut board = board(2);
         board.mark_lost(|_| true);
         board.retransmitted(Time(9), Seq(0), 4);
-        assert_eq!(board.first_lost().map(|s| (s.seq, s.len)), Some((Seq(4), 6)));
+        assert_eq!(
+            board.first_lost().map(|s| (s.seq, s.len)),
+            Some((Seq(4), 6))
+        );
         assert_eq!(board.in_flight(), 4);
     }
 
@@ -331,7 +337,11 @@ mod tests {
     #[test]
     fn late_delivery_of_a_segment_sent_once_is_reordering() {
         let mut board = board(4);
-        assert!(!board.acknowledge(Time(9), Seq(0), &[(Seq(20), Seq(30))]).reordered);
+        assert!(
+            !board
+                .acknowledge(Time(9), Seq(0), &[(Seq(20), Seq(30))])
+                .reordered
+        );
         assert!(board.acknowledge(Time(9), Seq(20), &[]).reordered);
     }
 }
