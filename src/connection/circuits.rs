@@ -479,7 +479,9 @@ impl Circuits {
         let Some(circuit) = self.circuits.get_mut(&wire) else {
             return;
         };
+        // After close there is nothing to read, whatever still arrives.
         circuit.readable.pending |= circuit.tcb.take_readable();
+        circuit.readable.pending &= !circuit.tcb.is_closing();
         if circuit.tcb.take_writable() {
             if shared.pool.available() >= MEMORY_FOR_WRITERS {
                 circuit.writable.pending = true;
@@ -540,7 +542,7 @@ impl Circuits {
             &mut circuit.writable
         };
         notice.queued = false;
-        if circuit.forgotten {
+        if circuit.forgotten || (bit == EVENT_READABLE && circuit.tcb.is_closing()) {
             return false;
         }
         if masked || held {

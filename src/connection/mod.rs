@@ -246,6 +246,7 @@ impl Connection {
             return;
         }
         if acceptable {
+            log::debug!("{}: ready, {:?}", self.peer, self.role);
             self.phase = Phase::Ready;
             self.handshake_until = Time::NEVER;
             shared.events.push_back(Event::ConnectionReady(self.id));
@@ -274,6 +275,7 @@ impl Connection {
         if self.phase == Phase::Closed {
             return;
         }
+        log::debug!("{}: {}", self.peer, reason.text());
         self.phase = Phase::Closed;
         self.suspicion = None;
         self.circuits.end(CloseReason::Connection, shared);

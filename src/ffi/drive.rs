@@ -1,7 +1,7 @@
 //! Hands the endpoint's events and datagrams to the relay, and its answers back.
 //!
-//! Only inject and process come here. Whatever C does inside a callback finds the endpoint in a consistent state, with
-//! nothing borrowed: every event is taken off the queue before the relay hears of it.
+//! Only inject and process come here. Whatever C does inside a callback finds the endpoint in a consistent state,
+//! with nothing borrowed: every event is taken off the queue before the relay hears of it.
 
 use std::ffi::c_int;
 
@@ -9,7 +9,7 @@ use super::address::Address;
 use super::handle::ConnectionSlot;
 use super::shared::Shared;
 use crate::endpoint::{CircuitId, ConnectionId, Endpoint, Event};
-use crate::error::Error;
+use crate::error::{CloseReason, Error};
 use crate::time::Time;
 
 /// Bounds on one call, so that callbacks which keep making work cannot hold the relay's loop for ever. What is left
@@ -78,6 +78,7 @@ impl<'a> Drive<'a> {
             };
             self.left.events -= 1;
             any = true;
+            note(event);
             self.tell(event)?;
             if self.shared.is_poisoned() {
                 return Err(Error::Internal);
@@ -269,8 +270,8 @@ impl<'a> Drive<'a> {
                 break;
             }
             self.left.batches -= 1;
-            // SAFETY: the relay's function. The datagrams stay in the endpoint's queue, which `sent` alone takes from,
-            // and their data stays where it is, whatever else the relay calls from inside.
+            // SAFETY: the relay's function. The datagrams stay in the endpoint's queue, which `sent` alone takes
+            // from, and their data stays where it is, whatever else the relay calls from inside.
             let taken = shared
                 .call(|| unsafe { tx(shared.user, batch.as_ptr(), count) })
                 .min(count);
@@ -296,6 +297,38 @@ impl<'a> Drive<'a> {
             shared.call(|| unsafe { callback(user, data.as_ptr(), data.len()) });
         }
         Ok(())
+    }
+}
+
+/// Logs an event. What a peer that is not known yet can bring about is below the level that operators run at.
+fn note(event: Event) {
+    const CONNECTION: &str = "utcp::connection";
+    const CIRCUIT: &str = "utcp::circuit";
+    match event {
+        Event::ConnectionIncoming(id, address) => {
+            log::debug!(target: CONNECTION, "{}: {address} wants to connect", id.0);
+        }
+        Event::ConnectionVerify(id) => {
+            log::debug!(target: CONNECTION, "{}: handshake complete", id.0)
+        }
+        Event::ConnectionReady(id) => log::info!(target: CONNECTION, "{}: ready", id.0),
+        Event::ConnectionClosed(id, reason) => {
+            let level = match reason {
+                CloseReason::Handshake | CloseReason::Verify | CloseReason::Refused => {
+                    log::Level::Debug
+                }
+                _ => log::Level::Info,
+            };
+            log::log!(target: CONNECTION, level, "{}: {}", id.0, reason.text());
+        }
+        Event::CircuitIncoming(connection, id, number) => {
+            log::debug!(target: CIRCUIT, "{:x}: number {number}, opened on {}", id.0, connection.0);
+        }
+        Event::Readable(id) => log::trace!(target: CIRCUIT, "{:x}: readable", id.0),
+        Event::Writable(id) => log::trace!(target: CIRCUIT, "{:x}: writable", id.0),
+        Event::CircuitClosed(id, reason) => {
+            log::debug!(target: CIRCUIT, "{:x}: {}", id.0, reason.text());
+        }
     }
 }
 
