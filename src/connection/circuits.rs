@@ -515,7 +515,9 @@ impl Circuits {
                 shared.events.push_back(event);
             }
         }
-        if let Some(reason) = circuit.end_to_report() {
+        if wire != CONTROL
+            && let Some(reason) = circuit.end_to_report()
+        {
             circuit.closed_reported = true;
             shared.events.push_back(Event::CircuitClosed(id, reason));
         }
