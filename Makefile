@@ -56,8 +56,11 @@ build/utcp.h:
 	UTCP_HEADER=$(CURDIR)/$@ $(CARGO) check --locked --features header
 
 .PHONY: link-check
-link-check: library build/utcp.pc ## check symbols, SONAME and what the libraries need
-	CARGO="$(CARGO)" tools/link-check build "$(LIBS_PRIVATE)"
+link-check: ## check symbols, SONAME and needed libraries of an installed copy
+	rm -rf build/installed
+	$(MAKE) install DESTDIR= PREFIX=$(CURDIR)/build/installed LIBDIR=$(CURDIR)/build/installed/lib \
+	  INCLUDEDIR=$(CURDIR)/build/installed/include
+	CARGO="$(CARGO)" tools/link-check build/installed "$(LIBS_PRIVATE)"
 
 .PHONY: install
 install: all ## install to PREFIX (/usr/local), under DESTDIR

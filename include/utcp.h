@@ -18,61 +18,67 @@
  * From inside inject and process, and from nowhere else, the library calls the functions of utcp_callbacks: tx with
  * datagrams to send, and the others with what has happened. All other functions only queue their effects.
  *
- * An endpoint (utcp_endpoint) is one UDP socket and all peers behind it. A connection (utcp_connection) is one peer: a DTLS
- * session. A circuit (utcp_circuit) is a stream of bytes in both directions, with a TCP connection of its own, so that a
- * lost datagram delays no other circuit. The program names circuits by numbers of its own, unique on their connection;
- * number 0 is the control circuit, which every ready connection has. Circuits are not ordered against each other.
+ * An endpoint (utcp_endpoint) is one UDP socket and all peers behind it. A connection (utcp_connection) is one peer:
+ * a DTLS session. A circuit (utcp_circuit) is a stream of bytes in both directions, with a TCP connection of its own,
+ * so that a lost datagram delays no other circuit. The program names circuits by numbers of its own, unique on their
+ * connection; number 0 is the control circuit, which every ready connection has. Circuits are not ordered against
+ * each other.
  *
  * TIMES
  *
- * All times and spans are microseconds. Points in time are on a monotonic clock of the caller's choice, which is the same in
- * all calls of an endpoint. A deadline is absolute; 0 means at once, UINT64_MAX none. Early, late and repeated calls of
- * utcp_endpoint_process() are harmless. A time before the latest that was handed in counts as the latest.
+ * All times and spans are microseconds. Points in time are on a monotonic clock of the caller's choice, which is the
+ * same in all calls of an endpoint. A deadline is absolute; 0 means at once, UINT64_MAX none. Early, late and
+ * repeated calls of utcp_endpoint_process() are harmless. A time before the latest that was handed in counts as the
+ * latest.
  *
  * THREADS
  *
- * An endpoint, its connections and its circuits are used by one thread at a time. Different endpoints are independent. A
- * configuration is used by one thread at a time. The functions of the log may be called by any thread.
+ * An endpoint, its connections and its circuits are used by one thread at a time. Different endpoints are
+ * independent. A configuration is used by one thread at a time. The functions of the log may be called by any thread.
  *
  * INSIDE CALLBACKS
  *
  * Every function may be called from inside a callback, on any handle, with four exceptions: utcp_endpoint_inject(),
- * utcp_endpoint_inject_batch(), utcp_endpoint_process() and utcp_endpoint_free() give UTCP_ERR_BUSY. A handle may be freed
- * inside its own callback. A callback must return: neither longjmp() nor a C++ exception may leave it. The hook of the log
- * is no such callback: it must not call the library at all.
+ * utcp_endpoint_inject_batch(), utcp_endpoint_process() and utcp_endpoint_free() give UTCP_ERR_BUSY. A handle may be
+ * freed inside its own callback. A callback must return: neither longjmp() nor a C++ exception may leave it. The hook
+ * of the log is no such callback: it must not call the library at all.
  *
  * EVENTS ARE EDGES
  *
- * circuit_readable comes once for new data, and not again before utcp_circuit_read() has returned UTCP_ERR_WOULD_BLOCK.
- * circuit_writable comes once after a write that was cut short. So: read until UTCP_ERR_WOULD_BLOCK or UTCP_ERR_END, write
- * until a write takes less than all; or mask the event with utcp_circuit_set_events().
+ * circuit_readable comes when something new has arrived, and not again for what was left unread. circuit_writable comes
+ * once after a write that was cut short. So: read until UTCP_ERR_WOULD_BLOCK or UTCP_ERR_END, and write until a write
+ * takes less than all. What is not wanted for the moment is masked with utcp_circuit_set_events(): a masked event is
+ * not lost, it comes when it is unmasked. A program that stops reading before the end without masking must come back
+ * of its own accord.
  *
  * One call delivers a bounded number of events. When something is left over, the next deadline is 0.
  *
  * HANDLES AND MEMORY
  *
  * Who gets a handle frees it: from utcp_config_new(), utcp_endpoint_new(), utcp_endpoint_connect() and
- * utcp_connection_open_circuit(), and from connection_incoming, circuit_incoming and (where connection_incoming is NULL)
- * whichever callback shows a connection first. Exceptions: what a callback refuses, the library frees;
+ * utcp_connection_open_circuit(), and from connection_incoming, circuit_incoming and (where connection_incoming is
+ * NULL) whichever callback shows a connection first. Exceptions: what a callback refuses, the library frees;
  * utcp_endpoint_find(), utcp_circuit_connection() and utcp_connection_control() lend a handle.
  *
- * Nothing is freed behind the caller's back: a handle stays valid after its connection or circuit has ended, and after
- * utcp_endpoint_free(), until it is freed. Until then calls give UTCP_ERR_CLOSED. Using a connection or circuit after free
- * gives UTCP_ERR_HANDLE as long as the library has not given the same place to another handle; that is for finding mistakes,
- * not to be relied on. Freeing NULL does nothing. Some memory of an endpoint is kept until the endpoint and all its handles
- * are freed.
+ * Nothing is freed behind the caller's back: a handle stays valid after its connection or circuit has ended, and
+ * after utcp_endpoint_free(), until it is freed. Until then calls give UTCP_ERR_CLOSED. Using a connection or circuit
+ * after free gives UTCP_ERR_HANDLE as long as the library has not given the same place to another handle; that is for
+ * finding mistakes, not to be relied on. Freeing NULL does nothing. Some memory of an endpoint is kept until the
+ * endpoint and all its handles are freed.
  *
  * What is passed in is copied, never kept. What a callback is passed is valid until it returns.
  *
  * ERRORS
  *
- * Functions that return int give UTCP_OK (0) or a UTCP_ERR_* number (negative); utcp_connection_role() gives a role or an
- * error. Outputs are written only on success. NULL with length 0 is an empty buffer; NULL with a length is UTCP_ERR_NULL.
- * Functions that return a pointer give NULL, and those that return a count 0, when there is none or the handle is not live.
+ * Functions that return int give UTCP_OK (0) or a UTCP_ERR_* number (negative); utcp_connection_role() gives a role
+ * or an error. Outputs are written only on success. NULL with length 0 is an empty buffer; NULL with a length is
+ * UTCP_ERR_NULL. Functions that return a pointer give NULL, and those that return a count 0, when there is none or
+ * the handle is not live.
  *
  *   mistakes of the caller          UTCP_ERR_NULL, _ARGUMENT, _RANGE, _SIZE, _HANDLE, _BUSY: mend the program
  *   it has ended                    UTCP_ERR_CLOSED: free the handle
- *   not now                         UTCP_ERR_WOULD_BLOCK: a callback tells when; UTCP_ERR_STATE; UTCP_ERR_END: all was read
+ *   not now                         UTCP_ERR_WOULD_BLOCK: a callback tells when; UTCP_ERR_STATE; UTCP_ERR_END: all
+ *                                   was read
  *   not possible                    UTCP_ERR_IN_USE, _LIMIT, _REFUSING, _MEMORY, _CERTIFICATE, _TLS: see there
  *   a bug of the library            UTCP_ERR_INTERNAL: the endpoint refuses all further work. Free it and its handles
  *                                   (freeing still works), and go on with a new one or without.
@@ -82,10 +88,10 @@
  *
  * STRUCTS THAT GROW
  *
- * utcp_callbacks, utcp_circuit_info, utcp_connection_stats and utcp_endpoint_stats start with their size, which the caller
- * sets to sizeof. Later versions add members at the end. A library that is newer than the caller leaves alone what the caller
- * has no room for; one that is older sets what it does not know to 0 (statistics), or refuses it with UTCP_ERR_SIZE unless it
- * is 0 (callbacks). UTCP_*_SIZE_V1 are the sizes of the first version, the smallest accepted.
+ * utcp_callbacks, utcp_circuit_info, utcp_connection_stats and utcp_endpoint_stats start with their size, which the
+ * caller sets to sizeof. Later versions add members at the end. A library that is newer than the caller leaves alone
+ * what the caller has no room for; one that is older sets what it does not know to 0 (statistics), or refuses it with
+ * UTCP_ERR_SIZE unless it is 0 (callbacks). UTCP_*_SIZE_V1 are the sizes of the first version, the smallest accepted.
  */
 
 
@@ -325,8 +331,8 @@ struct ssl_st; /* OpenSSL's SSL */
 #define UTCP_OPTION_HANDSHAKE_TIMEOUT 10
 
 /**
- * Time without any answer to sent data after which a circuit, or with the control circuit the connection, is given up;
- * microseconds, 1000000 to 86400000000, default 180000000.
+ * Time without any answer to sent data after which a circuit, or with the control circuit the connection, is given
+ * up; microseconds, 1000000 to 86400000000, default 180000000.
  */
 #define UTCP_OPTION_DEAD_TIMEOUT 11
 
@@ -483,6 +489,9 @@ typedef struct utcp_endpoint utcp_endpoint;
 typedef struct utcp_datagram {
   /**
    * The peer's address: a struct sockaddr_in or sockaddr_in6, and no larger than that.
+   *
+   * An IPv4 address mapped into IPv6, as a dual-stack socket reports it, is the IPv4 address: the library hands
+   * out sockaddr_in for it, which Linux accepts on such a socket.
    */
   const struct sockaddr *address;
   /**
@@ -516,7 +525,8 @@ typedef struct utcp_callbacks {
    */
   size_t size;
   /**
-   * Sends `count` (1 to 64) datagrams, oldest first, and returns how many of them, from the front, it is done with.
+   * Sends `count` (1 to 64) datagrams, oldest first, and returns how many of them, from the front, it is done
+   * with.
    *
    * Fewer than `count` means that the socket is full: the rest is offered again by the next inject or process, so
    * call process when the socket is writable again. A datagram that the socket refuses for good (EMSGSIZE,
@@ -562,14 +572,14 @@ typedef struct utcp_callbacks {
   /**
    * There is something to read, or the end of the stream.
    *
-   * Edge-triggered: called again only for what arrives after utcp_circuit_read() has returned
-   * UTCP_ERR_WOULD_BLOCK. So read until it does, or mask the event (utcp_circuit_set_events()) and come back.
+   * Edge-triggered: called when something new has arrived, and not again for what was left unread. So read until
+   * utcp_circuit_read() returns UTCP_ERR_WOULD_BLOCK or UTCP_ERR_END, or come back of your own accord.
    */
   void (*circuit_readable)(void *user, struct utcp_circuit *circuit);
   /**
    * There is room to write again.
    *
-   * Edge-triggered: called once after a write that took less than it was given, when half of the buffer is free.
+   * Edge-triggered: called once after a write that took less than it was given, when half of the room is free.
    */
   void (*circuit_writable)(void *user, struct utcp_circuit *circuit);
   /**
@@ -582,8 +592,8 @@ typedef struct utcp_callbacks {
 /**
  * Takes `len` bytes of a capture: append them to the file. `data` is valid during the call.
  *
- * Called from inside utcp_endpoint_inject(), utcp_endpoint_inject_batch() and utcp_endpoint_process(); what is said of
- * the other callbacks goes for it too.
+ * Called from inside utcp_endpoint_inject(), utcp_endpoint_inject_batch() and utcp_endpoint_process(); what is said
+ * of the other callbacks goes for it too.
  */
 typedef void (*utcp_capture_fn)(void *user, const uint8_t *data, size_t len);
 
@@ -730,7 +740,7 @@ typedef struct utcp_connection_stats {
    */
   size_t size;
   /**
-   * UTCP_ROLE_*; 0 once the connection has ended.
+   * UTCP_ROLE_*.
    */
   uint32_t role;
   /**
@@ -933,8 +943,8 @@ typedef struct utcp_endpoint_stats {
  * Takes one log record: its level UTCP_LOG_*, the part of the library that it comes from, and its text.
  *
  * Both strings are valid during the call. It may come from inside any function, on any thread that uses the library.
- * It must not call the library (what it calls fails with UTCP_ERR_BUSY where that can be told), and must not wait for a
- * thread that calls utcp_log_set().
+ * It must not call the library (what it calls fails with UTCP_ERR_BUSY where that can be told), and must not wait
+ * for a thread that calls utcp_log_set().
  */
 typedef void (*utcp_log_fn)(void *user, int level, const char *target, const char *message);
 
@@ -972,8 +982,8 @@ int utcp_config_free(struct utcp_config *config);
 /**
  * Sets an option, UTCP_OPTION_*, which says the unit and the acceptable values.
  *
- * UTCP_ERR_RANGE: unknown option or enumeration value. UTCP_ERR_ARGUMENT: the value is not acceptable; the option keeps
- * the one it had. UTCP_ERR_NULL, UTCP_ERR_HANDLE: `config` is not a configuration.
+ * UTCP_ERR_RANGE: unknown option or enumeration value. UTCP_ERR_ARGUMENT: the value is not acceptable; the option
+ * keeps the one it had. UTCP_ERR_NULL, UTCP_ERR_HANDLE: `config` is not a configuration.
  */
 int utcp_config_set(struct utcp_config *config,
                     int option,
@@ -982,10 +992,11 @@ int utcp_config_set(struct utcp_config *config,
 /**
  * Sets the certificate chain and the key that this side presents. Both are copied.
  *
- * `chain`: certificates, leaf first, as concatenated DER or as PEM. `key`: the leaf's private key as DER (PKCS#1, SEC1 or
- * PKCS#8) or PEM, without a passphrase. They are looked at by utcp_endpoint_new() only.
+ * `chain`: certificates, leaf first, as concatenated DER or as PEM. `key`: the leaf's private key as DER (PKCS#1,
+ * SEC1 or PKCS#8) or PEM, without a passphrase. They are looked at by utcp_endpoint_new() only.
  *
- * UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be. UTCP_ERR_ARGUMENT: a length is 0 or beyond 1 MiB.
+ * UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be. UTCP_ERR_ARGUMENT: a length is 0 or beyond 1
+ * MiB.
  */
 int utcp_config_set_certificate(struct utcp_config *config,
                                 const uint8_t *chain,
@@ -995,8 +1006,8 @@ int utcp_config_set_certificate(struct utcp_config *config,
 
 /**
  * Sets the seed of all random choices that the library makes itself (initial sequence numbers, cookies), 32 bytes.
- * DTLS keys do not depend on it. Only tests want this, to repeat a run exactly: without a seed, each endpoint takes one
- * from OpenSSL.
+ * DTLS keys do not depend on it. Only tests want this, to repeat a run exactly: without a seed, each endpoint takes
+ * one from OpenSSL.
  *
  * UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be. UTCP_ERR_ARGUMENT: `len` is not 32.
  */
@@ -1008,9 +1019,9 @@ int utcp_config_set_seed(struct utcp_config *config,
  * Makes an endpoint: `config` and `callbacks` are copied and may be freed, `user` is handed to the callbacks.
  * It does nothing until it is called. The handle goes to `*endpoint`, and is freed with utcp_endpoint_free().
  *
- * UTCP_ERR_NULL: `config`, `callbacks` or `endpoint` is NULL. UTCP_ERR_SIZE: callbacks->size is not set, or a member that
- * this version of the library does not know is not NULL. UTCP_ERR_CERTIFICATE: no certificate or key is set, or they
- * cannot be used. UTCP_ERR_TLS: OpenSSL failed. UTCP_ERR_HANDLE: `config` is not a configuration.
+ * UTCP_ERR_NULL: `config`, `callbacks` or `endpoint` is NULL. UTCP_ERR_SIZE: callbacks->size is not set, or a member
+ * that this version of the library does not know is not NULL. UTCP_ERR_CERTIFICATE: no certificate or key is set, or
+ * they cannot be used. UTCP_ERR_TLS: OpenSSL failed. UTCP_ERR_HANDLE: `config` is not a configuration.
  */
 int utcp_endpoint_new(const struct utcp_config *config,
                       const struct utcp_callbacks *callbacks,
@@ -1020,24 +1031,24 @@ int utcp_endpoint_new(const struct utcp_config *config,
 /**
  * Frees an endpoint: its connections end at once and no callback comes any more. NULL is allowed and does nothing.
  *
- * Handles of connections and circuits stay valid, and calls with them give UTCP_ERR_CLOSED, until they are freed; some
- * memory is kept until then. Peers are not told: to tell them, close the connections, and call process until the
- * datagrams are sent.
+ * Handles of connections and circuits stay valid, and calls with them give UTCP_ERR_CLOSED, until they are freed;
+ * some memory is kept until then. Peers are not told: to tell them, close the connections, and call process until
+ * the datagrams are sent.
  *
- * UTCP_ERR_BUSY: called from inside a callback; the endpoint lives on. UTCP_ERR_HANDLE: the endpoint was freed already
- * (found out as long as any handle of it is not freed).
+ * UTCP_ERR_BUSY: called from inside a callback; the endpoint lives on. UTCP_ERR_HANDLE: the endpoint was freed
+ * already (found out as long as any handle of it is not freed).
  */
 int utcp_endpoint_free(struct utcp_endpoint *endpoint);
 
 /**
- * Takes in one datagram that came from the socket, at the time `now` (microseconds). Its ECN field counts as not known,
- * see utcp_endpoint_inject_batch(). Then does what utcp_endpoint_process() does.
+ * Takes in one datagram that came from the socket, at the time `now` (microseconds). Its ECN field counts as not
+ * known, see utcp_endpoint_inject_batch(). Then does what utcp_endpoint_process() does.
  *
  * Whatever the datagram is, it is not an error: what cannot be used is dropped and counted.
  *
- * UTCP_ERR_BUSY: called from inside a callback. UTCP_ERR_ARGUMENT: the address is neither IPv4 nor IPv6 or too short,
- * `len` is beyond 65535, or `now` is UINT64_MAX. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
- * UTCP_ERR_INTERNAL: free everything.
+ * UTCP_ERR_BUSY: called from inside a callback. UTCP_ERR_ARGUMENT: the address is neither IPv4 nor IPv6 or too
+ * short, `len` is beyond 65535, or `now` is UINT64_MAX. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it
+ * should be. UTCP_ERR_INTERNAL: free everything.
  */
 int utcp_endpoint_inject(struct utcp_endpoint *endpoint,
                          uint64_t now,
@@ -1048,11 +1059,11 @@ int utcp_endpoint_inject(struct utcp_endpoint *endpoint,
 
 /**
  * Takes in `count` datagrams that came from the socket, in this order, at the time `now` (microseconds): as
- * utcp_endpoint_inject(), but cheaper than one by one, and with the ECN field of each. The addresses and the data are
- * only looked at during the call.
+ * utcp_endpoint_inject(), but cheaper than one by one, and with the ECN field of each. The addresses and the data
+ * are only looked at during the call.
  *
- * Errors are those of utcp_endpoint_inject(); UTCP_ERR_ARGUMENT also if an ECN field is beyond 3. If any datagram of the
- * batch is not acceptable, none is taken in.
+ * Errors are those of utcp_endpoint_inject(); UTCP_ERR_ARGUMENT also if an ECN field is beyond 3. If any datagram of
+ * the batch is not acceptable, none is taken in.
  */
 int utcp_endpoint_inject_batch(struct utcp_endpoint *endpoint,
                                uint64_t now,
@@ -1062,35 +1073,37 @@ int utcp_endpoint_inject_batch(struct utcp_endpoint *endpoint,
 /**
  * Does what is due at the time `now` (microseconds), calls back for what has happened, and offers datagrams to tx.
  *
- * Call it when the deadline has come, when the socket is writable again after tx did not take all, and after calls from
- * outside of callbacks (writing, connecting, closing), which queue their effects; utcp_endpoint_next_deadline() is 0
- * then. Early, late and repeated calls are harmless; a time earlier than one handed in before counts as that one.
+ * Call it when the deadline has come, when the socket is writable again after tx did not take all, and after calls
+ * from outside of callbacks (writing, connecting, closing), which queue their effects; utcp_endpoint_next_deadline()
+ * is 0 then. Early, late and repeated calls are harmless; a time earlier than one handed in before counts as that
+ * one.
  *
- * UTCP_ERR_BUSY: called from inside a callback. UTCP_ERR_ARGUMENT: `now` is UINT64_MAX. UTCP_ERR_NULL, UTCP_ERR_HANDLE:
- * not an endpoint. UTCP_ERR_INTERNAL: free everything.
+ * UTCP_ERR_BUSY: called from inside a callback. UTCP_ERR_ARGUMENT: `now` is UINT64_MAX. UTCP_ERR_NULL,
+ * UTCP_ERR_HANDLE: not an endpoint. UTCP_ERR_INTERNAL: free everything.
  */
 int utcp_endpoint_process(struct utcp_endpoint *endpoint,
                           uint64_t now);
 
 /**
- * When utcp_endpoint_process() has to be called next: an absolute time in microseconds, on the clock of the `now` that
- * was handed in. 0: at once. UINT64_MAX: there is no deadline (also if `endpoint` is not a live endpoint).
+ * When utcp_endpoint_process() has to be called next: an absolute time in microseconds, on the clock of the `now`
+ * that was handed in. 0: at once. UINT64_MAX: there is no deadline (also if `endpoint` is not a live endpoint).
  *
  * Set the timer anew after every inject and process, and after other calls from outside of callbacks.
  */
 uint64_t utcp_endpoint_next_deadline(const struct utcp_endpoint *endpoint);
 
 /**
- * Starts a connection to the peer's UDP address, at the time `now` (microseconds). The handle goes to `*connection`, and
- * is the caller's to free. connection_ready or connection_closed follows; to send the first datagram, call process.
+ * Starts a connection to the peer's UDP address, at the time `now` (microseconds). The handle goes to `*connection`,
+ * and is the caller's to free. connection_ready or connection_closed follows; to send the first datagram, call
+ * process.
  *
  * `pin`: the SHA-256 of the peer's leaf certificate (DER), 32 bytes, or NULL. With a pin, the peer is who has that
  * certificate, and connection_verify is not called.
  *
  * UTCP_ERR_IN_USE: there is a connection with this address already (perhaps the peer was faster): see
- * utcp_endpoint_find(). UTCP_ERR_LIMIT: too many connections. UTCP_ERR_ARGUMENT: the address is not one of a peer (its
- * port is 0, it is multicast or unspecified, not IPv4 or IPv6), or `now` is UINT64_MAX. UTCP_ERR_TLS: OpenSSL failed.
- * UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
+ * utcp_endpoint_find(). UTCP_ERR_LIMIT: too many connections. UTCP_ERR_ARGUMENT: the address is not one of a peer
+ * (its port is 0, it is multicast or unspecified, not IPv4 or IPv6), or `now` is UINT64_MAX. UTCP_ERR_TLS: OpenSSL
+ * failed. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
  */
 int utcp_endpoint_connect(struct utcp_endpoint *endpoint,
                           uint64_t now,
@@ -1112,8 +1125,8 @@ int utcp_endpoint_find(struct utcp_endpoint *endpoint,
                        struct utcp_connection **connection);
 
 /**
- * Takes a new certificate chain and key, in the forms of utcp_config_set_certificate(), for the handshakes that start from
- * now on. Connections that exist go on as they are. Both are copied.
+ * Takes a new certificate chain and key, in the forms of utcp_config_set_certificate(), for the handshakes that
+ * start from now on. Connections that exist go on as they are. Both are copied.
  *
  * UTCP_ERR_CERTIFICATE: they cannot be used; the old ones stay. UTCP_ERR_ARGUMENT: a length is 0 or beyond 1 MiB.
  * UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
@@ -1125,8 +1138,8 @@ int utcp_endpoint_set_certificate(struct utcp_endpoint *endpoint,
                                   size_t key_len);
 
 /**
- * Whether new peers may connect to this endpoint; at first they may. With 0 their datagrams are dropped and counted, while
- * connections that exist, and those that this side starts, go on.
+ * Whether new peers may connect to this endpoint; at first they may. With 0 their datagrams are dropped and counted,
+ * while connections that exist, and those that this side starts, go on.
  *
  * UTCP_ERR_NULL, UTCP_ERR_HANDLE: not an endpoint.
  */
@@ -1134,14 +1147,14 @@ int utcp_endpoint_set_accepting(struct utcp_endpoint *endpoint,
                                 int accepting);
 
 /**
- * Bytes held in queues, of all circuits, both directions, and of datagrams waiting for the socket. 0 if `endpoint` is not a
- * live endpoint.
+ * Bytes held in queues, of all circuits, both directions, and of datagrams waiting for the socket. 0 if `endpoint`
+ * is not a live endpoint.
  */
 uint64_t utcp_endpoint_memory(const struct utcp_endpoint *endpoint);
 
 /**
- * Frees at least `bytes` of what utcp_endpoint_memory() counts, or all there is: first data that arrived out of order,
- * which peers send again; then the circuits that hold most are reset, and circuit_closed comes for them, with
+ * Frees at least `bytes` of what utcp_endpoint_memory() counts, or all there is: first data that arrived out of
+ * order, which peers send again; then the circuits that hold most are reset, and circuit_closed comes for them, with
  * UTCP_CLOSE_MEMORY, from the next process. What was freed, in bytes, goes to `*shed`, which may be NULL.
  *
  * UTCP_ERR_NULL, UTCP_ERR_HANDLE: not an endpoint.
@@ -1151,9 +1164,9 @@ int utcp_endpoint_shed(struct utcp_endpoint *endpoint,
                        uint64_t *shed);
 
 /**
- * Captures the inner TCP segments of all circuits, as TCP/IP packets in pcap format: `capture` gets the bytes of a file,
- * from its header on, with `user`. They are not encrypted: the file shows what circuits carry. NULL stops; what was not
- * handed out yet is dropped then.
+ * Captures the inner TCP segments of all circuits, as TCP/IP packets in pcap format: `capture` gets the bytes of a
+ * file, from its header on, with `user`. They are not encrypted: the file shows what circuits carry. NULL stops;
+ * what was not handed out yet is dropped then.
  *
  * UTCP_ERR_NULL, UTCP_ERR_HANDLE: not an endpoint.
  */
@@ -1162,34 +1175,35 @@ int utcp_endpoint_set_capture(struct utcp_endpoint *endpoint,
                               void *user);
 
 /**
- * This side's part in the DTLS handshake, UTCP_ROLE_*, or an error number (which is negative). When both sides connect at
- * the same time, the one that called utcp_endpoint_connect() may become the server.
+ * This side's part in the DTLS handshake, UTCP_ROLE_*, or an error number (which is negative). When both sides
+ * connect at the same time, the one that called utcp_endpoint_connect() may become the server.
  *
- * UTCP_ERR_CLOSED: the connection has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a connection.
+ * UTCP_ERR_CLOSED: the endpoint was freed. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a connection.
  */
 int utcp_connection_role(const struct utcp_connection *connection);
 
 /**
- * Ends a connection: the peer is told, its circuits are reported closed with UTCP_CLOSE_CONNECTION, and connection_closed
- * follows with UTCP_CLOSE_LOCAL, all from the next process. The handle stays valid until it is freed.
+ * Ends a connection: the peer is told, its circuits are reported closed with UTCP_CLOSE_CONNECTION, and
+ * connection_closed follows with UTCP_CLOSE_LOCAL, all from the next process. The handle stays valid until it is
+ * freed.
  *
  * UTCP_ERR_CLOSED: it has ended already. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a connection.
  */
 int utcp_connection_close(struct utcp_connection *connection);
 
 /**
- * Frees a connection's handle, and ends the connection first if it has not ended. No callback comes for it any more. The
- * handle of its control circuit goes with it; those of its other circuits stay valid, as closed, until they are freed.
- * NULL is allowed and does nothing.
+ * Frees a connection's handle, and ends the connection first if it has not ended. No callback comes any more for it
+ * or its circuits, which end too. The handle of its control circuit goes with it; those of its other circuits stay
+ * valid, as closed, until they are freed. NULL is allowed and does nothing.
  *
  * UTCP_ERR_HANDLE: it was freed already. UTCP_ERR_BUSY: called from inside the log hook; nothing was freed.
  */
 int utcp_connection_free(struct utcp_connection *connection);
 
 /**
- * While `hold` is not 0, the connection reports nothing of its circuits but the control circuit: no circuit_incoming,
- * circuit_readable, circuit_writable and circuit_closed. All of it comes once `hold` is 0 again. For a relay that must
- * finish a handshake of its own on the control circuit first: call it in connection_ready.
+ * While `hold` is not 0, the connection reports nothing of its circuits but the control circuit: no
+ * circuit_incoming, circuit_readable, circuit_writable and circuit_closed. All of it comes once `hold` is 0 again.
+ * For a relay that must finish a handshake of its own on the control circuit first: call it in connection_ready.
  *
  * UTCP_ERR_CLOSED: the connection has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a connection.
  */
@@ -1197,18 +1211,19 @@ int utcp_connection_hold(struct utcp_connection *connection,
                          int hold);
 
 /**
- * The connection's OpenSSL session, to read the certificates and to export keying material. It is borrowed: do not free or
- * change it, and do not keep it beyond the next inject or process, or close or free of the connection. NULL: there is
- * none (not yet, or not any more), or `connection` is not a live connection.
+ * The connection's OpenSSL session, to read the certificates and to export keying material. It is borrowed: do not
+ * free or change it, and do not keep it beyond the next inject or process, or close or free of the connection. NULL:
+ * there is none (not yet, or not any more), or `connection` is not a live connection.
  */
 struct ssl_st *utcp_connection_ssl(const struct utcp_connection *connection);
 
 /**
  * The peer's UDP address. `*len` is the room at `address` in bytes when called (28 are always enough, as
- * sizeof(struct sockaddr_storage) is), and the length of the address after. Known also after the connection has ended.
+ * sizeof(struct sockaddr_storage) is), and the length of the address after. Known also after the connection has
+ * ended.
  *
- * UTCP_ERR_ARGUMENT: there is not enough room; nothing is written. UTCP_ERR_CLOSED: the endpoint was freed. UTCP_ERR_NULL,
- * UTCP_ERR_HANDLE: a pointer is not what it should be.
+ * UTCP_ERR_ARGUMENT: there is not enough room; nothing is written. UTCP_ERR_CLOSED: the endpoint was freed.
+ * UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
  */
 int utcp_connection_address(const struct utcp_connection *connection,
                             struct sockaddr *address,
@@ -1222,37 +1237,37 @@ struct utcp_circuit *utcp_connection_control(struct utcp_connection *connection)
 
 /**
  * Opens a circuit under a number of the relay's, which no open circuit of this connection has. The handle goes to
- * `*circuit`, and is the caller's to free. It can be written to at once: that data travels with the request to open. Whether
- * the peer takes the circuit shows later: circuit_closed comes with UTCP_CLOSE_RESET if it does not.
+ * `*circuit`, and is the caller's to free. It can be written to at once: that data travels with the request to open.
+ * Whether the peer takes the circuit shows later: circuit_closed comes with UTCP_CLOSE_REFUSED if it does not.
  *
- * UTCP_ERR_IN_USE: the number is taken. UTCP_ERR_ARGUMENT: the number is 0. UTCP_ERR_STATE: the connection is not ready.
- * UTCP_ERR_CLOSED: it has ended. UTCP_ERR_LIMIT: too many circuits. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not
- * what it should be.
+ * UTCP_ERR_IN_USE: the number is taken. UTCP_ERR_ARGUMENT: the number is 0. UTCP_ERR_STATE: the connection is not
+ * ready. UTCP_ERR_CLOSED: it has ended. UTCP_ERR_LIMIT: too many circuits. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer
+ * is not what it should be.
  */
 int utcp_connection_open_circuit(struct utcp_connection *connection,
                                  uint32_t number,
                                  struct utcp_circuit **circuit);
 
 /**
- * Keeps a pointer of the relay's with the handle, until the handle is freed. The library never follows it. Nothing happens
- * if `connection` is not a live handle.
+ * Keeps a pointer of the relay's with the handle, until the handle is freed. The library never follows it. Nothing
+ * happens if `connection` is not a live handle.
  */
 void utcp_connection_set_user(struct utcp_connection *connection,
                               void *user);
 
 /**
- * The pointer that utcp_connection_set_user() has set; NULL if none was, or if `connection` is not a live handle. Works in
- * any state, also after UTCP_ERR_INTERNAL.
+ * The pointer that utcp_connection_set_user() has set; NULL if none was, or if `connection` is not a live handle.
+ * Works in any state, also after UTCP_ERR_INTERNAL.
  */
 void *utcp_connection_user(const struct utcp_connection *connection);
 
 /**
- * Copies up to `room` bytes that were received, in order, to `buffer`, and their number to `*len` (at least 1, unless
- * `room` is 0).
+ * Copies up to `room` bytes that were received, in order, to `buffer`, and their number to `*len` (at least 1,
+ * unless `room` is 0).
  *
- * UTCP_ERR_WOULD_BLOCK: there is nothing at the moment; circuit_readable comes when there is. UTCP_ERR_END: the peer has
- * finished sending, and everything was read. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a
- * pointer is not what it should be. Nothing is written to `*len` with any of them.
+ * UTCP_ERR_WOULD_BLOCK: there is nothing at the moment; circuit_readable comes when there is. UTCP_ERR_END: the peer
+ * has finished sending, and everything was read. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL,
+ * UTCP_ERR_HANDLE: a pointer is not what it should be. Nothing is written to `*len` with any of them.
  */
 int utcp_circuit_read(struct utcp_circuit *circuit,
                       uint8_t *buffer,
@@ -1260,12 +1275,12 @@ int utcp_circuit_read(struct utcp_circuit *circuit,
                       size_t *len);
 
 /**
- * Queues data to be sent, as much of it as there is room for, and puts to `*written` how many bytes that were. They are
- * copied. If that is less than `len`, circuit_writable comes when there is room again.
+ * Queues data to be sent, as much of it as there is room for, and puts to `*written` how many bytes that were. They
+ * are copied. If that is less than `len`, circuit_writable comes when there is room again.
  *
- * UTCP_ERR_WOULD_BLOCK: there is no room at all. UTCP_ERR_STATE: utcp_circuit_finish() was called. UTCP_ERR_MEMORY: the
- * endpoint is over its memory budget. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is
- * not what it should be. Nothing is queued, nor written to `*written`, with any of them.
+ * UTCP_ERR_WOULD_BLOCK: there is no room at all, or the endpoint is at its memory budget. UTCP_ERR_STATE:
+ * utcp_circuit_finish() was called. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a
+ * pointer is not what it should be. Nothing is queued, nor written to `*written`, with any of them.
  */
 int utcp_circuit_write(struct utcp_circuit *circuit,
                        const uint8_t *data,
@@ -1284,66 +1299,70 @@ size_t utcp_circuit_readable(const struct utcp_circuit *circuit);
 size_t utcp_circuit_room(const struct utcp_circuit *circuit);
 
 /**
- * Half-close: the peer reads the end of the stream after what was written. Reading goes on. When both sides have finished
- * and everything was read, circuit_closed comes with UTCP_CLOSE_DONE.
+ * Half-close: the peer reads the end of the stream after what was written. Reading goes on. When both sides have
+ * finished and everything was read, circuit_closed comes with UTCP_CLOSE_DONE.
  *
- * UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
- * circuit.
+ * UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE:
+ * not a circuit.
  */
 int utcp_circuit_finish(struct utcp_circuit *circuit);
 
 /**
- * Half-close, and discard what still arrives: this side is done with the circuit, but what was written still reaches the
- * peer. circuit_closed follows when it has, unless the handle is freed before.
+ * Half-close, and discard what still arrives: this side is done with the circuit, but what was written still reaches
+ * the peer. The number may be used again at once. circuit_closed follows at the end, unless the handle is freed
+ * before.
  *
- * UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
- * circuit.
+ * UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE:
+ * not a circuit.
  */
 int utcp_circuit_close(struct utcp_circuit *circuit);
 
 /**
- * Resets a circuit: both directions end at once, and what was not sent or read is dropped. circuit_closed does not come.
- * The handle stays valid until it is freed.
+ * Resets a circuit: both directions end at once, and what was not sent or read is dropped. circuit_closed does not
+ * come. The handle stays valid until it is freed.
  *
- * UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
- * circuit.
+ * UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE:
+ * not a circuit.
  */
 int utcp_circuit_abort(struct utcp_circuit *circuit);
 
 /**
- * Frees a circuit's handle. If the circuit has not ended: after utcp_circuit_close() it finishes by itself, otherwise it is
- * reset. No callback comes for it any more. NULL is allowed and does nothing.
+ * Frees a circuit's handle. If the circuit has not ended: after utcp_circuit_close() it finishes by itself,
+ * otherwise it is reset. No callback comes for it any more. NULL is allowed and does nothing.
  *
- * UTCP_ERR_STATE: it is a control circuit, whose handle is freed with its connection's. UTCP_ERR_HANDLE: it was freed
- * already. UTCP_ERR_BUSY: called from inside the log hook; nothing was freed.
+ * UTCP_ERR_STATE: it is a control circuit, whose handle is freed with its connection's. UTCP_ERR_HANDLE: it was
+ * freed already. UTCP_ERR_BUSY: called from inside the log hook; nothing was freed.
  */
 int utcp_circuit_free(struct utcp_circuit *circuit);
 
 /**
- * Which events the circuit reports: UTCP_EVENT_READABLE and UTCP_EVENT_WRITABLE, or'ed; both at first. Unmasked again, an
- * event that is pending comes from the next process. A relay whose next hop is slow masks UTCP_EVENT_READABLE and stops
- * reading: the peer's window closes, and no other circuit notices.
+ * Which events the circuit reports: UTCP_EVENT_READABLE and UTCP_EVENT_WRITABLE, or'ed; both at first. Unmasked
+ * again, an event that is pending comes from the next process. A relay whose next hop is slow masks
+ * UTCP_EVENT_READABLE and stops reading: the peer's window closes, and no other circuit notices.
  *
- * UTCP_ERR_RANGE: unknown bits. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a circuit.
+ * UTCP_ERR_RANGE: unknown bits. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
+ * circuit.
  */
 int utcp_circuit_set_events(struct utcp_circuit *circuit,
                             unsigned int mask);
 
 /**
- * The relay's number of the circuit, also after it has ended; 0 for the control circuit, and if it is not a live handle.
+ * The relay's number of the circuit, also after it has ended; 0 for the control circuit, and if it is not a live
+ * handle.
  */
 uint32_t utcp_circuit_number(const struct utcp_circuit *circuit);
 
 /**
- * The connection that the circuit belongs to, also after either has ended. NULL once the connection's handle was freed,
- * and if `circuit` is not a live handle.
+ * The connection that the circuit belongs to, also after either has ended. NULL once the connection's handle was
+ * freed, and if `circuit` is not a live handle.
  */
 struct utcp_connection *utcp_circuit_connection(const struct utcp_circuit *circuit);
 
 /**
  * Switches congestion control, UTCP_CONGESTION_*.
  *
- * UTCP_ERR_RANGE: unknown value. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a circuit.
+ * UTCP_ERR_RANGE: unknown value. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
+ * circuit.
  */
 int utcp_circuit_set_congestion(struct utcp_circuit *circuit,
                                 int congestion);
@@ -1358,24 +1377,24 @@ int utcp_circuit_set_rate(struct utcp_circuit *circuit, uint64_t bytes_per_secon
 /**
  * Sets how many bytes the circuit holds for sending, 4096 to 1073741824. What is held already stays.
  *
- * UTCP_ERR_ARGUMENT: outside of these bounds. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not
- * a circuit.
+ * UTCP_ERR_ARGUMENT: outside of these bounds. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL,
+ * UTCP_ERR_HANDLE: not a circuit.
  */
-int utcp_circuit_set_send_buffer(struct utcp_circuit *circuit,
-                                 size_t bytes);
+int utcp_circuit_set_send_buffer(struct utcp_circuit *circuit, size_t bytes);
 
 /**
- * Sets the largest receive window in bytes, 4096 to 1073741824. What was promised to the peer is not taken back.
+ * Sets the largest receive window in bytes, 4096 to 1073741824. What was promised to the peer is not taken back, and
+ * no window can exceed the largest that could be told when the circuit was opened (its window scale).
  *
- * UTCP_ERR_ARGUMENT: outside of these bounds. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not
- * a circuit.
+ * UTCP_ERR_ARGUMENT: outside of these bounds. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL,
+ * UTCP_ERR_HANDLE: not a circuit.
  */
 int utcp_circuit_set_receive_buffer(struct utcp_circuit *circuit,
                                     size_t bytes);
 
 /**
- * Sets the circuit's weight, 1 to 255, at first 16: its share of the connection, against the other circuits' that have
- * something to send.
+ * Sets the circuit's weight, 1 to 255, at first 16: its share of the connection, against the other circuits' that
+ * have something to send.
  *
  * UTCP_ERR_ARGUMENT: 0 or beyond 255. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
  * circuit.
@@ -1384,25 +1403,25 @@ int utcp_circuit_set_priority(struct utcp_circuit *circuit,
                               unsigned int weight);
 
 /**
- * Keeps a pointer of the relay's with the handle, until the handle is freed. The library never follows it. Nothing happens
- * if `circuit` is not a live handle.
+ * Keeps a pointer of the relay's with the handle, until the handle is freed. The library never follows it. Nothing
+ * happens if `circuit` is not a live handle.
  */
 void utcp_circuit_set_user(struct utcp_circuit *circuit,
                            void *user);
 
 /**
- * The pointer that utcp_circuit_set_user() has set; NULL if none was, or if `circuit` is not a live handle. Works in any
- * state, also after UTCP_ERR_INTERNAL.
+ * The pointer that utcp_circuit_set_user() has set; NULL if none was, or if `circuit` is not a live handle. Works in
+ * any state, also after UTCP_ERR_INTERNAL.
  */
 void *utcp_circuit_user(const struct utcp_circuit *circuit);
 
 /**
- * Reads the state of a circuit's TCP. Set info->size to sizeof(utcp_circuit_info) first: a caller with an older header gets
- * the members it knows, a caller with a newer one finds zeroes in those that this library does not know. After the circuit
- * has ended, these are the last values.
+ * Reads the state of a circuit's TCP. Set info->size to sizeof(utcp_circuit_info) first: a caller with an older
+ * header gets the members it knows, a caller with a newer one finds zeroes in those that this library does not know.
+ * After the circuit has ended, these are the last values.
  *
- * UTCP_ERR_SIZE: info->size is not set. UTCP_ERR_CLOSED: the endpoint was freed, or the circuit's connection was. UTCP_ERR_NULL,
- * UTCP_ERR_HANDLE: a pointer is not what it should be.
+ * UTCP_ERR_SIZE: info->size is not set. UTCP_ERR_CLOSED: the endpoint was freed, or the connection's handle was.
+ * UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
  */
 int utcp_circuit_get_info(const struct utcp_circuit *circuit,
                           struct utcp_circuit_info *info);
@@ -1411,29 +1430,29 @@ int utcp_circuit_get_info(const struct utcp_circuit *circuit,
  * Reads the state and the counters of a connection. Set stats->size to sizeof(utcp_connection_stats) first, as for
  * utcp_circuit_get_info(). After the connection has ended, these are the last values.
  *
- * UTCP_ERR_SIZE: stats->size is not set. UTCP_ERR_CLOSED: the endpoint was freed. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer
- * is not what it should be.
+ * UTCP_ERR_SIZE: stats->size is not set. UTCP_ERR_CLOSED: the endpoint was freed. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a
+ * pointer is not what it should be.
  */
 int utcp_connection_get_stats(const struct utcp_connection *connection,
                               struct utcp_connection_stats *stats);
 
 /**
- * Reads the counters of an endpoint. Set stats->size to sizeof(utcp_endpoint_stats) first, as for utcp_circuit_get_info().
+ * Reads the counters of an endpoint. Set stats->size to sizeof(utcp_endpoint_stats) first, as for
+ * utcp_circuit_get_info().
  *
  * UTCP_ERR_SIZE: stats->size is not set. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
  */
-int utcp_endpoint_get_stats(const struct utcp_endpoint *endpoint,
-                            struct utcp_endpoint_stats *stats);
+int utcp_endpoint_get_stats(const struct utcp_endpoint *endpoint, struct utcp_endpoint_stats *stats);
 
 /**
- * Sends log records up to `max_level` (UTCP_LOG_*) to `hook`, with `user`; `hook` NULL turns the log off, and `max_level`
- * has no meaning then.
+ * Sends log records up to `max_level` (UTCP_LOG_*) to `hook`, with `user`; `hook` NULL turns the log off, and
+ * `max_level` has no meaning then.
  *
- * The log is the process's, not an endpoint's. It can be changed at any time, from any thread; when this has returned,
- * the function that was set before is not running and will not be called any more.
+ * The log is the process's, not an endpoint's. It can be changed at any time, from any thread; when this has
+ * returned, the function that was set before is not running and will not be called any more.
  *
- * UTCP_ERR_RANGE: unknown level. UTCP_ERR_BUSY: called from inside the hook. UTCP_ERR_IN_USE: the program is written in
- * Rust and has set a logger of its own, which gets the records.
+ * UTCP_ERR_RANGE: unknown level. UTCP_ERR_BUSY: called from inside the hook. UTCP_ERR_IN_USE: the program is written
+ * in Rust and has set a logger of its own, which gets the records.
  */
 int utcp_log_set(utcp_log_fn hook,
                  void *user,

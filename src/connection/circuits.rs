@@ -327,13 +327,7 @@ impl Circuits {
             && segment.options.circuit_number.is_some_and(|n| n != CONTROL)
     }
 
-    fn open_passively(
-        &mut self,
-        now: Time,
-        wire: u32,
-        segment: &Segment<'_>,
-        shared: &mut Shared,
-    ) {
+    fn open_passively(&mut self, now: Time, wire: u32, segment: &Segment<'_>, shared: &mut Shared) {
         if self.circuits.len() >= shared.config.max_circuits {
             self.stats.dropped_limit += 1;
             if let Some(reset) = reset_for(segment) {
@@ -343,13 +337,7 @@ impl Circuits {
         }
         let number = segment.options.circuit_number.unwrap_or(CONTROL);
         let iss = Seq(shared.rng.next_u32());
-        let tcb = Tcb::accept(
-            &self.settings(shared),
-            iss,
-            now,
-            &mut shared.pool,
-            segment,
-        );
+        let tcb = Tcb::accept(&self.settings(shared), iss, now, &mut shared.pool, segment);
         self.stats.payload_received += tcb.info().bytes_received;
         self.circuits
             .insert(wire, Box::new(Circuit::new(number, tcb, false)));
@@ -491,7 +479,9 @@ impl Circuits {
         let Some(circuit) = self.circuits.get_mut(&wire) else {
             return;
         };
+        // After close there is nothing to read, whatever still arrives.
         circuit.readable.pending |= circuit.tcb.take_readable();
+        circuit.readable.pending &= !circuit.tcb.is_closing();
         if circuit.tcb.take_writable() {
             if shared.pool.available() >= MEMORY_FOR_WRITERS {
                 circuit.writable.pending = true;
@@ -552,7 +542,7 @@ impl Circuits {
             &mut circuit.writable
         };
         notice.queued = false;
-        if circuit.forgotten {
+        if circuit.forgotten || (bit == EVENT_READABLE && circuit.tcb.is_closing()) {
             return false;
         }
         if masked || held {
@@ -661,7 +651,8 @@ impl Circuits {
             }
             if circuit.deficit < size {
                 // Deficit round robin: a turn is worth a full datagram at the default weight.
-                let quantum = self.limit * usize::from(circuit.weight) / usize::from(DEFAULT_WEIGHT);
+                let quantum =
+                    self.limit * usize::from(circuit.weight) / usize::from(DEFAULT_WEIGHT);
                 circuit.deficit += quantum.max(1);
                 self.active.rotate_left(1);
                 continue;

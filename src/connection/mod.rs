@@ -165,10 +165,7 @@ impl Connection {
         let mut plain = std::mem::take(&mut self.plain);
         let mut genuine = false;
         let mut first = true;
-        loop {
-            let Some(session) = &mut self.session else {
-                break;
-            };
+        while let Some(session) = &mut self.session {
             let incoming = if first {
                 session.receive(now, datagram, &mut plain)
             } else {
@@ -249,6 +246,7 @@ impl Connection {
             return;
         }
         if acceptable {
+            log::debug!("{}: ready, {:?}", self.peer, self.role);
             self.phase = Phase::Ready;
             self.handshake_until = Time::NEVER;
             shared.events.push_back(Event::ConnectionReady(self.id));
@@ -277,6 +275,7 @@ impl Connection {
         if self.phase == Phase::Closed {
             return;
         }
+        log::debug!("{}: {}", self.peer, reason.text());
         self.phase = Phase::Closed;
         self.suspicion = None;
         self.circuits.end(CloseReason::Connection, shared);

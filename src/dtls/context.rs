@@ -121,7 +121,7 @@ impl Context {
     /// OpenSSL sees the datagram only once the cookie is good: before, the whole cost is one HMAC (two to check a
     /// cookie of the previous minute) and no allocation beyond `reply`.
     pub fn listen(
-        &mut self,
+        &self,
         now: Time,
         peer: SocketAddr,
         datagram: &[u8],
@@ -134,13 +134,13 @@ impl Context {
         let Some(hello) = ClientHello::parse(&record) else {
             return Listen::NotClientHello;
         };
-        if self.cookies.check(now, peer, hello.cookie) {
+        if self.cookies.check(now, peer, &hello.random, hello.cookie) {
             return match self.promote(&record, &hello) {
                 Ok(session) => Listen::Promoted(session),
                 Err(_) => Listen::NotClientHello,
             };
         }
-        let Some(cookie) = self.cookies.make(now, peer) else {
+        let Some(cookie) = self.cookies.make(now, peer, &hello.random) else {
             return Listen::NotClientHello;
         };
         hello_verify_request(hello.sequence, &cookie, reply);

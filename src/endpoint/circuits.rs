@@ -72,8 +72,7 @@ impl Endpoint {
 
     /// Writers wait for the pool, and it has blocks again.
     pub(super) fn memory_is_back(&self) -> bool {
-        !self.shared.memory_waiters.is_empty()
-            && self.shared.pool.available() >= MEMORY_FOR_WRITERS
+        !self.shared.memory_waiters.is_empty() && self.shared.pool.available() >= MEMORY_FOR_WRITERS
     }
 
     pub(super) fn wake_memory_waiters(&mut self) {
@@ -86,6 +85,20 @@ impl Endpoint {
                 connection.circuits.memory_is_back(wire, &mut self.shared);
             }
         }
+    }
+
+    /// As [`Endpoint::with_circuit`], for what makes sense only until the relay has heard of the end.
+    fn with_live_circuit<T>(
+        &mut self,
+        id: CircuitId,
+        change: impl FnOnce(&mut Circuit, &mut Pool) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.with_circuit(id, |circuit, pool| {
+            if circuit.closed_reported {
+                return Err(Error::Closed);
+            }
+            change(circuit, pool)
+        })
     }
 
     /// Copies what was received in order.
@@ -189,7 +202,7 @@ impl Endpoint {
     /// # Errors
     /// [`Error::Closed`].
     pub fn set_events(&mut self, id: CircuitId, mask: u32) -> Result<(), Error> {
-        self.with_circuit(id, |circuit, _| {
+        self.with_live_circuit(id, |circuit, _| {
             circuit.mask = mask;
             Ok(())
         })
@@ -210,7 +223,7 @@ impl Endpoint {
     /// # Errors
     /// [`Error::Closed`].
     pub fn set_congestion(&mut self, id: CircuitId, algorithm: Algorithm) -> Result<(), Error> {
-        self.with_circuit(id, |circuit, _| {
+        self.with_live_circuit(id, |circuit, _| {
             circuit.tcb.set_congestion(algorithm);
             Ok(())
         })
@@ -221,7 +234,7 @@ impl Endpoint {
     /// # Errors
     /// [`Error::Closed`].
     pub fn set_rate(&mut self, id: CircuitId, rate: u64) -> Result<(), Error> {
-        self.with_circuit(id, |circuit, _| {
+        self.with_live_circuit(id, |circuit, _| {
             circuit.tcb.set_rate(rate);
             Ok(())
         })
@@ -233,7 +246,7 @@ impl Endpoint {
     /// [`Error::Argument`], [`Error::Closed`].
     pub fn set_send_buffer(&mut self, id: CircuitId, octets: usize) -> Result<(), Error> {
         check_buffer(octets)?;
-        self.with_circuit(id, |circuit, _| {
+        self.with_live_circuit(id, |circuit, _| {
             circuit.tcb.set_send_buffer(octets);
             Ok(())
         })
@@ -245,7 +258,7 @@ impl Endpoint {
     /// [`Error::Argument`], [`Error::Closed`].
     pub fn set_receive_buffer(&mut self, id: CircuitId, octets: usize) -> Result<(), Error> {
         check_buffer(octets)?;
-        self.with_circuit(id, |circuit, _| {
+        self.with_live_circuit(id, |circuit, _| {
             circuit.tcb.set_receive_buffer(octets);
             Ok(())
         })
@@ -259,7 +272,7 @@ impl Endpoint {
         if weight == 0 {
             return Err(Error::Argument);
         }
-        self.with_circuit(id, |circuit, _| {
+        self.with_live_circuit(id, |circuit, _| {
             circuit.weight = weight;
             Ok(())
         })

@@ -207,9 +207,7 @@ impl Endpoint {
                 .get(key)
                 .is_some_and(|c| c.phase != Phase::Ready && c.phase != Phase::Closed)
         };
-        let stale = peer
-            .pending
-            .or(peer.current.filter(unfinished));
+        let stale = peer.pending.or(peer.current.filter(unfinished));
         if let Some(stale) = stale {
             let _ = self.with(ConnectionId(u64::from(stale)), |connection, shared| {
                 connection.close(CloseReason::Restarted, shared);
@@ -222,9 +220,10 @@ impl Endpoint {
             Some(_) => entry.pending = Some(key),
             None => entry.current = Some(key),
         }
-        self.shared
-            .events
-            .push_back(Event::ConnectionIncoming(ConnectionId(u64::from(key)), from));
+        self.shared.events.push_back(Event::ConnectionIncoming(
+            ConnectionId(u64::from(key)),
+            from,
+        ));
         self.after(key);
     }
 

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::{CircuitId, Event};
 use super::timers::Timers;
+use super::{CircuitId, Event};
 use crate::config::Config;
 use crate::pool::Pool;
 use crate::rng::Rng;

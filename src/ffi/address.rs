@@ -175,10 +175,8 @@ mod tests {
         c.storage.sin6_flowinfo = 99;
         c.storage.sin6_scope_id = 3;
         // SAFETY: a valid address and its length.
-        assert_eq!(
-            unsafe { read(c.as_ptr(), c.len()) },
-            Ok("[2001:db8::1]:443".parse().unwrap())
-        );
+        let plain = unsafe { read(c.as_ptr(), c.len()) };
+        assert_eq!(plain, Ok("[2001:db8::1]:443".parse().unwrap()));
         let local = SocketAddrV6::new("fe80::1".parse().unwrap(), 443, 0, 3).into();
         assert_eq!(back(local), Ok(local));
     }
@@ -188,11 +186,8 @@ mod tests {
         let c = Address::new("192.0.2.1:9001".parse().expect("an address"));
         for len in 0..c.len() {
             // SAFETY: shorter than what is there.
-            assert_eq!(
-                unsafe { read(c.as_ptr(), len) },
-                Err(Error::Argument),
-                "{len}"
-            );
+            let result = unsafe { read(c.as_ptr(), len) };
+            assert_eq!(result, Err(Error::Argument), "{len}");
         }
         let c = Address::new("[::1]:9001".parse().expect("an address"));
         // SAFETY: shorter than what is there.

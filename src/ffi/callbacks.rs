@@ -18,8 +18,8 @@ use crate::endpoint::Datagram;
 pub struct utcp_datagram {
     /// The peer's address: a struct sockaddr_in or sockaddr_in6, and no larger than that.
     ///
-    /// An IPv4 address mapped into IPv6, as a dual-stack socket reports it, is the IPv4 address: the library hands out
-    /// sockaddr_in for it, which Linux accepts on such a socket.
+    /// An IPv4 address mapped into IPv6, as a dual-stack socket reports it, is the IPv4 address: the library hands
+    /// out sockaddr_in for it, which Linux accepts on such a socket.
     pub address: *const sockaddr,
     /// Its length in bytes.
     pub address_len: socklen_t,
@@ -41,7 +41,8 @@ pub struct utcp_datagram {
 pub struct utcp_callbacks {
     /// sizeof(utcp_callbacks), set by the relay.
     pub size: usize,
-    /// Sends `count` (1 to 64) datagrams, oldest first, and returns how many of them, from the front, it is done with.
+    /// Sends `count` (1 to 64) datagrams, oldest first, and returns how many of them, from the front, it is done
+    /// with.
     ///
     /// Fewer than `count` means that the socket is full: the rest is offered again by the next inject or process, so
     /// call process when the socket is writable again. A datagram that the socket refuses for good (EMSGSIZE,
@@ -94,8 +95,8 @@ pub struct utcp_callbacks {
     >,
     /// There is something to read, or the end of the stream.
     ///
-    /// Edge-triggered: called again only for what arrives after utcp_circuit_read() has returned
-    /// UTCP_ERR_WOULD_BLOCK. So read until it does, or mask the event (utcp_circuit_set_events()) and come back.
+    /// Edge-triggered: called when something new has arrived, and not again for what was left unread. So read until
+    /// utcp_circuit_read() returns UTCP_ERR_WOULD_BLOCK or UTCP_ERR_END, or come back of your own accord.
     pub circuit_readable:
         Option<unsafe extern "C" fn(user: *mut c_void, circuit: *mut utcp_circuit)>,
     /// There is room to write again.
@@ -109,7 +110,8 @@ pub struct utcp_callbacks {
         Option<unsafe extern "C" fn(user: *mut c_void, circuit: *mut utcp_circuit, reason: c_int)>,
 }
 
-// SAFETY: repr(C), Copy, the size comes first, and NULL is `None`; octets that are not NULL are the caller's functions.
+// SAFETY: repr(C), Copy, the size comes first, and NULL is `None`; octets that are not NULL are the caller's
+// functions.
 unsafe impl Versioned for utcp_callbacks {
     const FIRST: usize = offset_of!(utcp_callbacks, circuit_closed) + size_of::<usize>();
     const UNIT: usize = size_of::<usize>();
@@ -117,8 +119,8 @@ unsafe impl Versioned for utcp_callbacks {
 
 /// Takes `len` bytes of a capture: append them to the file. `data` is valid during the call.
 ///
-/// Called from inside utcp_endpoint_inject(), utcp_endpoint_inject_batch() and utcp_endpoint_process(); what is said of
-/// the other callbacks goes for it too.
+/// Called from inside utcp_endpoint_inject(), utcp_endpoint_inject_batch() and utcp_endpoint_process(); what is said
+/// of the other callbacks goes for it too.
 pub type utcp_capture_fn =
     Option<unsafe extern "C" fn(user: *mut c_void, data: *const u8, len: usize)>;
 

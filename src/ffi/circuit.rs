@@ -44,12 +44,12 @@ fn not_control(slot: CircuitSlot) -> Result<CircuitSlot, Error> {
     }
 }
 
-/// Copies up to `room` bytes that were received, in order, to `buffer`, and their number to `*len` (at least 1, unless
-/// `room` is 0).
+/// Copies up to `room` bytes that were received, in order, to `buffer`, and their number to `*len` (at least 1,
+/// unless `room` is 0).
 ///
-/// UTCP_ERR_WOULD_BLOCK: there is nothing at the moment; circuit_readable comes when there is. UTCP_ERR_END: the peer has
-/// finished sending, and everything was read. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a
-/// pointer is not what it should be. Nothing is written to `*len` with any of them.
+/// UTCP_ERR_WOULD_BLOCK: there is nothing at the moment; circuit_readable comes when there is. UTCP_ERR_END: the peer
+/// has finished sending, and everything was read. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL,
+/// UTCP_ERR_HANDLE: a pointer is not what it should be. Nothing is written to `*len` with any of them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_circuit_read(
     circuit: *mut utcp_circuit,
@@ -67,12 +67,12 @@ pub unsafe extern "C" fn utcp_circuit_read(
     code(unsafe { with(circuit, read) })
 }
 
-/// Queues data to be sent, as much of it as there is room for, and puts to `*written` how many bytes that were. They are
-/// copied. If that is less than `len`, circuit_writable comes when there is room again.
+/// Queues data to be sent, as much of it as there is room for, and puts to `*written` how many bytes that were. They
+/// are copied. If that is less than `len`, circuit_writable comes when there is room again.
 ///
 /// UTCP_ERR_WOULD_BLOCK: there is no room at all, or the endpoint is at its memory budget. UTCP_ERR_STATE:
-/// utcp_circuit_finish() was called. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is
-/// not what it should be. Nothing is queued, nor written to `*written`, with any of them.
+/// utcp_circuit_finish() was called. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a
+/// pointer is not what it should be. Nothing is queued, nor written to `*written`, with any of them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_circuit_write(
     circuit: *mut utcp_circuit,
@@ -115,11 +115,11 @@ pub unsafe extern "C" fn utcp_circuit_room(circuit: *const utcp_circuit) -> usiz
     .unwrap_or(0)
 }
 
-/// Half-close: the peer reads the end of the stream after what was written. Reading goes on. When both sides have finished
-/// and everything was read, circuit_closed comes with UTCP_CLOSE_DONE.
+/// Half-close: the peer reads the end of the stream after what was written. Reading goes on. When both sides have
+/// finished and everything was read, circuit_closed comes with UTCP_CLOSE_DONE.
 ///
-/// UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
-/// circuit.
+/// UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE:
+/// not a circuit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_circuit_finish(circuit: *mut utcp_circuit) -> c_int {
     // SAFETY: the caller's promise.
@@ -130,11 +130,12 @@ pub unsafe extern "C" fn utcp_circuit_finish(circuit: *mut utcp_circuit) -> c_in
     })
 }
 
-/// Half-close, and discard what still arrives: this side is done with the circuit, but what was written still reaches the
-/// peer. The number may be used again at once. circuit_closed follows at the end, unless the handle is freed before.
+/// Half-close, and discard what still arrives: this side is done with the circuit, but what was written still reaches
+/// the peer. The number may be used again at once. circuit_closed follows at the end, unless the handle is freed
+/// before.
 ///
-/// UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
-/// circuit.
+/// UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE:
+/// not a circuit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_circuit_close(circuit: *mut utcp_circuit) -> c_int {
     // SAFETY: the caller's promise.
@@ -145,11 +146,11 @@ pub unsafe extern "C" fn utcp_circuit_close(circuit: *mut utcp_circuit) -> c_int
     })
 }
 
-/// Resets a circuit: both directions end at once, and what was not sent or read is dropped. circuit_closed does not come.
-/// The handle stays valid until it is freed.
+/// Resets a circuit: both directions end at once, and what was not sent or read is dropped. circuit_closed does not
+/// come. The handle stays valid until it is freed.
 ///
-/// UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
-/// circuit.
+/// UTCP_ERR_STATE: it is the control circuit. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE:
+/// not a circuit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_circuit_abort(circuit: *mut utcp_circuit) -> c_int {
     // SAFETY: the caller's promise.
@@ -160,11 +161,11 @@ pub unsafe extern "C" fn utcp_circuit_abort(circuit: *mut utcp_circuit) -> c_int
     })
 }
 
-/// Frees a circuit's handle. If the circuit has not ended: after utcp_circuit_close() it finishes by itself, otherwise it is
-/// reset. No callback comes for it any more. NULL is allowed and does nothing.
+/// Frees a circuit's handle. If the circuit has not ended: after utcp_circuit_close() it finishes by itself,
+/// otherwise it is reset. No callback comes for it any more. NULL is allowed and does nothing.
 ///
-/// UTCP_ERR_STATE: it is a control circuit, whose handle is freed with its connection's. UTCP_ERR_HANDLE: it was freed
-/// already. UTCP_ERR_BUSY: called from inside the log hook; nothing was freed.
+/// UTCP_ERR_STATE: it is a control circuit, whose handle is freed with its connection's. UTCP_ERR_HANDLE: it was
+/// freed already. UTCP_ERR_BUSY: called from inside the log hook; nothing was freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_circuit_free(circuit: *mut utcp_circuit) -> c_int {
     if circuit.is_null() {
@@ -187,11 +188,12 @@ pub unsafe extern "C" fn utcp_circuit_free(circuit: *mut utcp_circuit) -> c_int 
     code(result)
 }
 
-/// Which events the circuit reports: UTCP_EVENT_READABLE and UTCP_EVENT_WRITABLE, or'ed; both at first. Unmasked again, an
-/// event that is pending comes from the next process. A relay whose next hop is slow masks UTCP_EVENT_READABLE and stops
-/// reading: the peer's window closes, and no other circuit notices.
+/// Which events the circuit reports: UTCP_EVENT_READABLE and UTCP_EVENT_WRITABLE, or'ed; both at first. Unmasked
+/// again, an event that is pending comes from the next process. A relay whose next hop is slow masks
+/// UTCP_EVENT_READABLE and stops reading: the peer's window closes, and no other circuit notices.
 ///
-/// UTCP_ERR_RANGE: unknown bits. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a circuit.
+/// UTCP_ERR_RANGE: unknown bits. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
+/// circuit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_circuit_set_events(
     circuit: *mut utcp_circuit,
@@ -207,15 +209,16 @@ pub unsafe extern "C" fn utcp_circuit_set_events(
     code(unsafe { with(circuit, set) })
 }
 
-/// The relay's number of the circuit, also after it has ended; 0 for the control circuit, and if it is not a live handle.
+/// The relay's number of the circuit, also after it has ended; 0 for the control circuit, and if it is not a live
+/// handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_circuit_number(circuit: *const utcp_circuit) -> u32 {
     // SAFETY: the caller's promise.
     unsafe { CircuitSlot::from_c(circuit) }.map_or(0, |slot| slot.number())
 }
 
-/// The connection that the circuit belongs to, also after either has ended. NULL once the connection's handle was freed,
-/// and if `circuit` is not a live handle.
+/// The connection that the circuit belongs to, also after either has ended. NULL once the connection's handle was
+/// freed, and if `circuit` is not a live handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_circuit_connection(
     circuit: *const utcp_circuit,
@@ -229,7 +232,8 @@ pub unsafe extern "C" fn utcp_circuit_connection(
 
 /// Switches congestion control, UTCP_CONGESTION_*.
 ///
-/// UTCP_ERR_RANGE: unknown value. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a circuit.
+/// UTCP_ERR_RANGE: unknown value. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
+/// circuit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_circuit_set_congestion(
     circuit: *mut utcp_circuit,
@@ -261,8 +265,8 @@ pub unsafe extern "C" fn utcp_circuit_set_rate(
 
 /// Sets how many bytes the circuit holds for sending, 4096 to 1073741824. What is held already stays.
 ///
-/// UTCP_ERR_ARGUMENT: outside of these bounds. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not
-/// a circuit.
+/// UTCP_ERR_ARGUMENT: outside of these bounds. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL,
+/// UTCP_ERR_HANDLE: not a circuit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_circuit_set_send_buffer(
     circuit: *mut utcp_circuit,
@@ -275,11 +279,11 @@ pub unsafe extern "C" fn utcp_circuit_set_send_buffer(
     code(unsafe { with(circuit, set) })
 }
 
-/// Sets the largest receive window in bytes, 4096 to 1073741824. What was promised to the peer is not taken back, and no
-/// window can exceed the largest that could be told when the circuit was opened (its window scale).
+/// Sets the largest receive window in bytes, 4096 to 1073741824. What was promised to the peer is not taken back, and
+/// no window can exceed the largest that could be told when the circuit was opened (its window scale).
 ///
-/// UTCP_ERR_ARGUMENT: outside of these bounds. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not
-/// a circuit.
+/// UTCP_ERR_ARGUMENT: outside of these bounds. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL,
+/// UTCP_ERR_HANDLE: not a circuit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_circuit_set_receive_buffer(
     circuit: *mut utcp_circuit,
@@ -292,8 +296,8 @@ pub unsafe extern "C" fn utcp_circuit_set_receive_buffer(
     code(unsafe { with(circuit, set) })
 }
 
-/// Sets the circuit's weight, 1 to 255, at first 16: its share of the connection, against the other circuits' that have
-/// something to send.
+/// Sets the circuit's weight, 1 to 255, at first 16: its share of the connection, against the other circuits' that
+/// have something to send.
 ///
 /// UTCP_ERR_ARGUMENT: 0 or beyond 255. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
 /// circuit.
@@ -310,8 +314,8 @@ pub unsafe extern "C" fn utcp_circuit_set_priority(
     code(unsafe { with(circuit, set) })
 }
 
-/// Keeps a pointer of the relay's with the handle, until the handle is freed. The library never follows it. Nothing happens
-/// if `circuit` is not a live handle.
+/// Keeps a pointer of the relay's with the handle, until the handle is freed. The library never follows it. Nothing
+/// happens if `circuit` is not a live handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_circuit_set_user(circuit: *mut utcp_circuit, user: *mut c_void) {
     // SAFETY: the caller's promise.
@@ -320,8 +324,8 @@ pub unsafe extern "C" fn utcp_circuit_set_user(circuit: *mut utcp_circuit, user:
     }
 }
 
-/// The pointer that utcp_circuit_set_user() has set; NULL if none was, or if `circuit` is not a live handle. Works in any
-/// state, also after UTCP_ERR_INTERNAL.
+/// The pointer that utcp_circuit_set_user() has set; NULL if none was, or if `circuit` is not a live handle. Works in
+/// any state, also after UTCP_ERR_INTERNAL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_circuit_user(circuit: *const utcp_circuit) -> *mut c_void {
     // SAFETY: the caller's promise.

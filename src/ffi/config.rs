@@ -34,8 +34,8 @@ pub const UTCP_OPTION_CONGESTION: c_int = 8;
 pub const UTCP_OPTION_DATAGRAM_SIZE: c_int = 9;
 /// Time that a handshake may take, microseconds, 100000 to 3600000000, default 20000000.
 pub const UTCP_OPTION_HANDSHAKE_TIMEOUT: c_int = 10;
-/// Time without any answer to sent data after which a circuit, or with the control circuit the connection, is given up;
-/// microseconds, 1000000 to 86400000000, default 180000000.
+/// Time without any answer to sent data after which a circuit, or with the control circuit the connection, is given
+/// up; microseconds, 1000000 to 86400000000, default 180000000.
 pub const UTCP_OPTION_DEAD_TIMEOUT: c_int = 11;
 /// Bytes of queued data that the endpoint may hold, at least 65536, default 1073741824.
 pub const UTCP_OPTION_MEMORY_BUDGET: c_int = 12;
@@ -219,8 +219,8 @@ pub unsafe extern "C" fn utcp_config_free(config: *mut utcp_config) -> c_int {
 
 /// Sets an option, UTCP_OPTION_*, which says the unit and the acceptable values.
 ///
-/// UTCP_ERR_RANGE: unknown option or enumeration value. UTCP_ERR_ARGUMENT: the value is not acceptable; the option keeps
-/// the one it had. UTCP_ERR_NULL, UTCP_ERR_HANDLE: `config` is not a configuration.
+/// UTCP_ERR_RANGE: unknown option or enumeration value. UTCP_ERR_ARGUMENT: the value is not acceptable; the option
+/// keeps the one it had. UTCP_ERR_NULL, UTCP_ERR_HANDLE: `config` is not a configuration.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_config_set(
     config: *mut utcp_config,
@@ -236,10 +236,11 @@ pub unsafe extern "C" fn utcp_config_set(
 
 /// Sets the certificate chain and the key that this side presents. Both are copied.
 ///
-/// `chain`: certificates, leaf first, as concatenated DER or as PEM. `key`: the leaf's private key as DER (PKCS#1, SEC1 or
-/// PKCS#8) or PEM, without a passphrase. They are looked at by utcp_endpoint_new() only.
+/// `chain`: certificates, leaf first, as concatenated DER or as PEM. `key`: the leaf's private key as DER (PKCS#1,
+/// SEC1 or PKCS#8) or PEM, without a passphrase. They are looked at by utcp_endpoint_new() only.
 ///
-/// UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be. UTCP_ERR_ARGUMENT: a length is 0 or beyond 1 MiB.
+/// UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be. UTCP_ERR_ARGUMENT: a length is 0 or beyond 1
+/// MiB.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_config_set_certificate(
     config: *mut utcp_config,
@@ -262,8 +263,8 @@ pub unsafe extern "C" fn utcp_config_set_certificate(
 }
 
 /// Sets the seed of all random choices that the library makes itself (initial sequence numbers, cookies), 32 bytes.
-/// DTLS keys do not depend on it. Only tests want this, to repeat a run exactly: without a seed, each endpoint takes one
-/// from OpenSSL.
+/// DTLS keys do not depend on it. Only tests want this, to repeat a run exactly: without a seed, each endpoint takes
+/// one from OpenSSL.
 ///
 /// UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be. UTCP_ERR_ARGUMENT: `len` is not 32.
 #[unsafe(no_mangle)]

@@ -1,5 +1,7 @@
 use super::*;
-use crate::ffi::error::{UTCP_ERR_ARGUMENT, UTCP_ERR_HANDLE, UTCP_ERR_NULL, UTCP_ERR_RANGE, UTCP_OK};
+use crate::ffi::error::{
+    UTCP_ERR_ARGUMENT, UTCP_ERR_HANDLE, UTCP_ERR_NULL, UTCP_ERR_RANGE, UTCP_OK,
+};
 use std::ptr::{null, null_mut};
 
 fn options(config: &Config) -> [u64; 12] {
@@ -27,29 +29,64 @@ fn every_option_takes_its_documented_bounds_and_nothing_beyond() {
         (UTCP_OPTION_MAX_CONNECTIONS, 1, 1_048_576, Error::Argument),
         (UTCP_OPTION_MAX_HALF_OPEN, 1, 1_048_576, Error::Argument),
         (UTCP_OPTION_MAX_CIRCUITS, 1, 16_777_216, Error::Argument),
-        (UTCP_OPTION_SEND_BUFFER, 4_096, 1_073_741_824, Error::Argument),
-        (UTCP_OPTION_RECEIVE_BUFFER, 4_096, 1_073_741_824, Error::Argument),
+        (
+            UTCP_OPTION_SEND_BUFFER,
+            4_096,
+            1_073_741_824,
+            Error::Argument,
+        ),
+        (
+            UTCP_OPTION_RECEIVE_BUFFER,
+            4_096,
+            1_073_741_824,
+            Error::Argument,
+        ),
         (UTCP_OPTION_CONGESTION, 1, 2, Error::Range),
         (UTCP_OPTION_DATAGRAM_SIZE, 576, 65_507, Error::Argument),
-        (UTCP_OPTION_HANDSHAKE_TIMEOUT, 100_000, 3_600_000_000, Error::Argument),
-        (UTCP_OPTION_DEAD_TIMEOUT, 1_000_000, 86_400_000_000, Error::Argument),
+        (
+            UTCP_OPTION_HANDSHAKE_TIMEOUT,
+            100_000,
+            3_600_000_000,
+            Error::Argument,
+        ),
+        (
+            UTCP_OPTION_DEAD_TIMEOUT,
+            1_000_000,
+            86_400_000_000,
+            Error::Argument,
+        ),
         (UTCP_OPTION_MEMORY_BUDGET, 65_536, u64::MAX, Error::Argument),
     ];
     for (index, (option, least, most, error)) in bounds.into_iter().enumerate() {
-        let mut config = Config { chain: vec![1], key: vec![2], ..Config::default() };
+        let mut config = Config {
+            chain: vec![1],
+            key: vec![2],
+            ..Config::default()
+        };
         for value in [least, most] {
             assert_eq!(set(&mut config, option, value), Ok(()), "{option} {value}");
             assert_eq!(options(&config)[index], value);
         }
         let before = options(&config);
-        for value in [least.checked_sub(1), most.checked_add(1)].into_iter().flatten() {
-            assert_eq!(set(&mut config, option, value), Err(error), "{option} {value}");
+        for value in [least.checked_sub(1), most.checked_add(1)]
+            .into_iter()
+            .flatten()
+        {
+            assert_eq!(
+                set(&mut config, option, value),
+                Err(error),
+                "{option} {value}"
+            );
         }
         assert_eq!(options(&config), before);
         assert_eq!((&config.chain[..], &config.key[..]), (&[1][..], &[2][..]));
         let untouched = options(&Config::default());
         for other in (0..12).filter(|other| *other != index) {
-            assert_eq!(options(&config)[other], untouched[other], "{option} changed another");
+            assert_eq!(
+                options(&config)[other],
+                untouched[other],
+                "{option} changed another"
+            );
         }
     }
 }
@@ -69,17 +106,29 @@ fn handles_and_buffers_are_checked() {
         let octets = [7u8; 33];
         assert_eq!(utcp_config_set(null_mut(), 1, 1), UTCP_ERR_NULL);
         assert_eq!(utcp_config_free(null_mut()), UTCP_OK);
-        assert_eq!(utcp_config_set_seed(config, octets.as_ptr(), 31), UTCP_ERR_ARGUMENT);
-        assert_eq!(utcp_config_set_seed(config, octets.as_ptr(), 33), UTCP_ERR_ARGUMENT);
+        assert_eq!(
+            utcp_config_set_seed(config, octets.as_ptr(), 31),
+            UTCP_ERR_ARGUMENT
+        );
+        assert_eq!(
+            utcp_config_set_seed(config, octets.as_ptr(), 33),
+            UTCP_ERR_ARGUMENT
+        );
         assert_eq!(utcp_config_set_seed(config, null(), 32), UTCP_ERR_NULL);
         assert_eq!(utcp_config_set_seed(config, octets.as_ptr(), 32), UTCP_OK);
         let set = utcp_config_set_certificate;
-        assert_eq!(set(config, octets.as_ptr(), 0, octets.as_ptr(), 1), UTCP_ERR_ARGUMENT);
+        assert_eq!(
+            set(config, octets.as_ptr(), 0, octets.as_ptr(), 1),
+            UTCP_ERR_ARGUMENT
+        );
         assert_eq!(set(config, octets.as_ptr(), 1, null(), 1), UTCP_ERR_NULL);
         assert_eq!(set(config, octets.as_ptr(), 2, octets.as_ptr(), 3), UTCP_OK);
         assert_eq!(utcp_config_set(config, 99, 1), UTCP_ERR_RANGE);
         let copy = for_endpoint(config).expect("a configuration");
-        assert_eq!((copy.seed, copy.chain.len(), copy.key.len()), ([7; 32], 2, 3));
+        assert_eq!(
+            (copy.seed, copy.chain.len(), copy.key.len()),
+            ([7; 32], 2, 3)
+        );
         let mut other = tag::ENDPOINT;
         assert_eq!(utcp_config_free((&raw mut other).cast()), UTCP_ERR_HANDLE);
         assert_eq!(utcp_config_free(config), UTCP_OK);

@@ -36,8 +36,8 @@ pub(super) unsafe fn with<T>(
     shared.run(|| work(shared, slot))
 }
 
-/// This side's part in the DTLS handshake, UTCP_ROLE_*, or an error number (which is negative). When both sides connect at
-/// the same time, the one that called utcp_endpoint_connect() may become the server.
+/// This side's part in the DTLS handshake, UTCP_ROLE_*, or an error number (which is negative). When both sides
+/// connect at the same time, the one that called utcp_endpoint_connect() may become the server.
 ///
 /// UTCP_ERR_CLOSED: the endpoint was freed. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a connection.
 #[unsafe(no_mangle)]
@@ -54,8 +54,9 @@ pub unsafe extern "C" fn utcp_connection_role(connection: *const utcp_connection
     }
 }
 
-/// Ends a connection: the peer is told, its circuits are reported closed with UTCP_CLOSE_CONNECTION, and connection_closed
-/// follows with UTCP_CLOSE_LOCAL, all from the next process. The handle stays valid until it is freed.
+/// Ends a connection: the peer is told, its circuits are reported closed with UTCP_CLOSE_CONNECTION, and
+/// connection_closed follows with UTCP_CLOSE_LOCAL, all from the next process. The handle stays valid until it is
+/// freed.
 ///
 /// UTCP_ERR_CLOSED: it has ended already. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a connection.
 #[unsafe(no_mangle)]
@@ -68,10 +69,9 @@ pub unsafe extern "C" fn utcp_connection_close(connection: *mut utcp_connection)
     })
 }
 
-/// Frees a connection's handle, and ends the connection first if it has not ended. No callback comes any more for it or
-/// its circuits, which end too. The handle of its control circuit goes with it; those of its other circuits stay valid, as
-/// closed, until they are freed.
-/// NULL is allowed and does nothing.
+/// Frees a connection's handle, and ends the connection first if it has not ended. No callback comes any more for it
+/// or its circuits, which end too. The handle of its control circuit goes with it; those of its other circuits stay
+/// valid, as closed, until they are freed. NULL is allowed and does nothing.
 ///
 /// UTCP_ERR_HANDLE: it was freed already. UTCP_ERR_BUSY: called from inside the log hook; nothing was freed.
 #[unsafe(no_mangle)]
@@ -96,9 +96,9 @@ pub unsafe extern "C" fn utcp_connection_free(connection: *mut utcp_connection) 
     code(result)
 }
 
-/// While `hold` is not 0, the connection reports nothing of its circuits but the control circuit: no circuit_incoming,
-/// circuit_readable, circuit_writable and circuit_closed. All of it comes once `hold` is 0 again. For a relay that must
-/// finish a handshake of its own on the control circuit first: call it in connection_ready.
+/// While `hold` is not 0, the connection reports nothing of its circuits but the control circuit: no
+/// circuit_incoming, circuit_readable, circuit_writable and circuit_closed. All of it comes once `hold` is 0 again.
+/// For a relay that must finish a handshake of its own on the control circuit first: call it in connection_ready.
 ///
 /// UTCP_ERR_CLOSED: the connection has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a connection.
 #[unsafe(no_mangle)]
@@ -114,9 +114,9 @@ pub unsafe extern "C" fn utcp_connection_hold(
     })
 }
 
-/// The connection's OpenSSL session, to read the certificates and to export keying material. It is borrowed: do not free or
-/// change it, and do not keep it beyond the next inject or process, or close or free of the connection. NULL: there is
-/// none (not yet, or not any more), or `connection` is not a live connection.
+/// The connection's OpenSSL session, to read the certificates and to export keying material. It is borrowed: do not
+/// free or change it, and do not keep it beyond the next inject or process, or close or free of the connection. NULL:
+/// there is none (not yet, or not any more), or `connection` is not a live connection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_connection_ssl(connection: *const utcp_connection) -> *mut ssl_st {
     // SAFETY: the caller's promise.
@@ -129,10 +129,11 @@ pub unsafe extern "C" fn utcp_connection_ssl(connection: *const utcp_connection)
 }
 
 /// The peer's UDP address. `*len` is the room at `address` in bytes when called (28 are always enough, as
-/// sizeof(struct sockaddr_storage) is), and the length of the address after. Known also after the connection has ended.
+/// sizeof(struct sockaddr_storage) is), and the length of the address after. Known also after the connection has
+/// ended.
 ///
-/// UTCP_ERR_ARGUMENT: there is not enough room; nothing is written. UTCP_ERR_CLOSED: the endpoint was freed. UTCP_ERR_NULL,
-/// UTCP_ERR_HANDLE: a pointer is not what it should be.
+/// UTCP_ERR_ARGUMENT: there is not enough room; nothing is written. UTCP_ERR_CLOSED: the endpoint was freed.
+/// UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_connection_address(
     connection: *const utcp_connection,
@@ -162,12 +163,12 @@ pub unsafe extern "C" fn utcp_connection_control(
 }
 
 /// Opens a circuit under a number of the relay's, which no open circuit of this connection has. The handle goes to
-/// `*circuit`, and is the caller's to free. It can be written to at once: that data travels with the request to open. Whether
-/// the peer takes the circuit shows later: circuit_closed comes with UTCP_CLOSE_REFUSED if it does not.
+/// `*circuit`, and is the caller's to free. It can be written to at once: that data travels with the request to open.
+/// Whether the peer takes the circuit shows later: circuit_closed comes with UTCP_CLOSE_REFUSED if it does not.
 ///
-/// UTCP_ERR_IN_USE: the number is taken. UTCP_ERR_ARGUMENT: the number is 0. UTCP_ERR_STATE: the connection is not ready.
-/// UTCP_ERR_CLOSED: it has ended. UTCP_ERR_LIMIT: too many circuits. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not
-/// what it should be.
+/// UTCP_ERR_IN_USE: the number is taken. UTCP_ERR_ARGUMENT: the number is 0. UTCP_ERR_STATE: the connection is not
+/// ready. UTCP_ERR_CLOSED: it has ended. UTCP_ERR_LIMIT: too many circuits. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer
+/// is not what it should be.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_connection_open_circuit(
     connection: *mut utcp_connection,
@@ -188,8 +189,8 @@ pub unsafe extern "C" fn utcp_connection_open_circuit(
     code(unsafe { with(connection, open) })
 }
 
-/// Keeps a pointer of the relay's with the handle, until the handle is freed. The library never follows it. Nothing happens
-/// if `connection` is not a live handle.
+/// Keeps a pointer of the relay's with the handle, until the handle is freed. The library never follows it. Nothing
+/// happens if `connection` is not a live handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_connection_set_user(
     connection: *mut utcp_connection,
@@ -201,8 +202,8 @@ pub unsafe extern "C" fn utcp_connection_set_user(
     }
 }
 
-/// The pointer that utcp_connection_set_user() has set; NULL if none was, or if `connection` is not a live handle. Works in
-/// any state, also after UTCP_ERR_INTERNAL.
+/// The pointer that utcp_connection_set_user() has set; NULL if none was, or if `connection` is not a live handle.
+/// Works in any state, also after UTCP_ERR_INTERNAL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_connection_user(connection: *const utcp_connection) -> *mut c_void {
     // SAFETY: the caller's promise.

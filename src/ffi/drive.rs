@@ -1,7 +1,7 @@
 //! Hands the endpoint's events and datagrams to the relay, and its answers back.
 //!
-//! Only inject and process come here. Whatever C does inside a callback finds the endpoint in a consistent state, with
-//! nothing borrowed: every event is taken off the queue before the relay hears of it.
+//! Only inject and process come here. Whatever C does inside a callback finds the endpoint in a consistent state,
+//! with nothing borrowed: every event is taken off the queue before the relay hears of it.
 
 use std::ffi::c_int;
 
@@ -269,8 +269,8 @@ impl<'a> Drive<'a> {
                 break;
             }
             self.left.batches -= 1;
-            // SAFETY: the relay's function. The datagrams stay in the endpoint's queue, which `sent` alone takes from,
-            // and their data stays where it is, whatever else the relay calls from inside.
+            // SAFETY: the relay's function. The datagrams stay in the endpoint's queue, which `sent` alone takes
+            // from, and their data stays where it is, whatever else the relay calls from inside.
             let taken = shared
                 .call(|| unsafe { tx(shared.user, batch.as_ptr(), count) })
                 .min(count);

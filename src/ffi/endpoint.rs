@@ -38,9 +38,9 @@ pub(super) unsafe fn with<T>(
 /// Makes an endpoint: `config` and `callbacks` are copied and may be freed, `user` is handed to the callbacks.
 /// It does nothing until it is called. The handle goes to `*endpoint`, and is freed with utcp_endpoint_free().
 ///
-/// UTCP_ERR_NULL: `config`, `callbacks` or `endpoint` is NULL. UTCP_ERR_SIZE: callbacks->size is not set, or a member that
-/// this version of the library does not know is not NULL. UTCP_ERR_CERTIFICATE: no certificate or key is set, or they
-/// cannot be used. UTCP_ERR_TLS: OpenSSL failed. UTCP_ERR_HANDLE: `config` is not a configuration.
+/// UTCP_ERR_NULL: `config`, `callbacks` or `endpoint` is NULL. UTCP_ERR_SIZE: callbacks->size is not set, or a member
+/// that this version of the library does not know is not NULL. UTCP_ERR_CERTIFICATE: no certificate or key is set, or
+/// they cannot be used. UTCP_ERR_TLS: OpenSSL failed. UTCP_ERR_HANDLE: `config` is not a configuration.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_endpoint_new(
     config: *const utcp_config,
@@ -65,12 +65,12 @@ pub unsafe extern "C" fn utcp_endpoint_new(
 
 /// Frees an endpoint: its connections end at once and no callback comes any more. NULL is allowed and does nothing.
 ///
-/// Handles of connections and circuits stay valid, and calls with them give UTCP_ERR_CLOSED, until they are freed; some
-/// memory is kept until then. Peers are not told: to tell them, close the connections, and call process until the
-/// datagrams are sent.
+/// Handles of connections and circuits stay valid, and calls with them give UTCP_ERR_CLOSED, until they are freed;
+/// some memory is kept until then. Peers are not told: to tell them, close the connections, and call process until
+/// the datagrams are sent.
 ///
-/// UTCP_ERR_BUSY: called from inside a callback; the endpoint lives on. UTCP_ERR_HANDLE: the endpoint was freed already
-/// (found out as long as any handle of it is not freed).
+/// UTCP_ERR_BUSY: called from inside a callback; the endpoint lives on. UTCP_ERR_HANDLE: the endpoint was freed
+/// already (found out as long as any handle of it is not freed).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_endpoint_free(endpoint: *mut utcp_endpoint) -> c_int {
     if endpoint.is_null() {
@@ -91,14 +91,14 @@ pub unsafe extern "C" fn utcp_endpoint_free(endpoint: *mut utcp_endpoint) -> c_i
     code(result)
 }
 
-/// Takes in one datagram that came from the socket, at the time `now` (microseconds). Its ECN field counts as not known,
-/// see utcp_endpoint_inject_batch(). Then does what utcp_endpoint_process() does.
+/// Takes in one datagram that came from the socket, at the time `now` (microseconds). Its ECN field counts as not
+/// known, see utcp_endpoint_inject_batch(). Then does what utcp_endpoint_process() does.
 ///
 /// Whatever the datagram is, it is not an error: what cannot be used is dropped and counted.
 ///
-/// UTCP_ERR_BUSY: called from inside a callback. UTCP_ERR_ARGUMENT: the address is neither IPv4 nor IPv6 or too short,
-/// `len` is beyond 65535, or `now` is UINT64_MAX. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
-/// UTCP_ERR_INTERNAL: free everything.
+/// UTCP_ERR_BUSY: called from inside a callback. UTCP_ERR_ARGUMENT: the address is neither IPv4 nor IPv6 or too
+/// short, `len` is beyond 65535, or `now` is UINT64_MAX. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it
+/// should be. UTCP_ERR_INTERNAL: free everything.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_endpoint_inject(
     endpoint: *mut utcp_endpoint,
@@ -120,11 +120,11 @@ pub unsafe extern "C" fn utcp_endpoint_inject(
 }
 
 /// Takes in `count` datagrams that came from the socket, in this order, at the time `now` (microseconds): as
-/// utcp_endpoint_inject(), but cheaper than one by one, and with the ECN field of each. The addresses and the data are
-/// only looked at during the call.
+/// utcp_endpoint_inject(), but cheaper than one by one, and with the ECN field of each. The addresses and the data
+/// are only looked at during the call.
 ///
-/// Errors are those of utcp_endpoint_inject(); UTCP_ERR_ARGUMENT also if an ECN field is beyond 3. If any datagram of the
-/// batch is not acceptable, none is taken in.
+/// Errors are those of utcp_endpoint_inject(); UTCP_ERR_ARGUMENT also if an ECN field is beyond 3. If any datagram of
+/// the batch is not acceptable, none is taken in.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_endpoint_inject_batch(
     endpoint: *mut utcp_endpoint,
@@ -181,12 +181,13 @@ fn inject(shared: &Shared, now: u64, batch: &[utcp_datagram]) -> Result<(), Erro
 
 /// Does what is due at the time `now` (microseconds), calls back for what has happened, and offers datagrams to tx.
 ///
-/// Call it when the deadline has come, when the socket is writable again after tx did not take all, and after calls from
-/// outside of callbacks (writing, connecting, closing), which queue their effects; utcp_endpoint_next_deadline() is 0
-/// then. Early, late and repeated calls are harmless; a time earlier than one handed in before counts as that one.
+/// Call it when the deadline has come, when the socket is writable again after tx did not take all, and after calls
+/// from outside of callbacks (writing, connecting, closing), which queue their effects; utcp_endpoint_next_deadline()
+/// is 0 then. Early, late and repeated calls are harmless; a time earlier than one handed in before counts as that
+/// one.
 ///
-/// UTCP_ERR_BUSY: called from inside a callback. UTCP_ERR_ARGUMENT: `now` is UINT64_MAX. UTCP_ERR_NULL, UTCP_ERR_HANDLE:
-/// not an endpoint. UTCP_ERR_INTERNAL: free everything.
+/// UTCP_ERR_BUSY: called from inside a callback. UTCP_ERR_ARGUMENT: `now` is UINT64_MAX. UTCP_ERR_NULL,
+/// UTCP_ERR_HANDLE: not an endpoint. UTCP_ERR_INTERNAL: free everything.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_endpoint_process(endpoint: *mut utcp_endpoint, now: u64) -> c_int {
     let process = |shared: &Shared| {
@@ -198,8 +199,8 @@ pub unsafe extern "C" fn utcp_endpoint_process(endpoint: *mut utcp_endpoint, now
     code(unsafe { with(endpoint, process) })
 }
 
-/// When utcp_endpoint_process() has to be called next: an absolute time in microseconds, on the clock of the `now` that
-/// was handed in. 0: at once. UINT64_MAX: there is no deadline (also if `endpoint` is not a live endpoint).
+/// When utcp_endpoint_process() has to be called next: an absolute time in microseconds, on the clock of the `now`
+/// that was handed in. 0: at once. UINT64_MAX: there is no deadline (also if `endpoint` is not a live endpoint).
 ///
 /// Set the timer anew after every inject and process, and after other calls from outside of callbacks.
 #[unsafe(no_mangle)]
@@ -217,16 +218,17 @@ pub unsafe extern "C" fn utcp_endpoint_next_deadline(endpoint: *const utcp_endpo
     unsafe { with(endpoint, deadline) }.unwrap_or(Time::NEVER).0
 }
 
-/// Starts a connection to the peer's UDP address, at the time `now` (microseconds). The handle goes to `*connection`, and
-/// is the caller's to free. connection_ready or connection_closed follows; to send the first datagram, call process.
+/// Starts a connection to the peer's UDP address, at the time `now` (microseconds). The handle goes to `*connection`,
+/// and is the caller's to free. connection_ready or connection_closed follows; to send the first datagram, call
+/// process.
 ///
 /// `pin`: the SHA-256 of the peer's leaf certificate (DER), 32 bytes, or NULL. With a pin, the peer is who has that
 /// certificate, and connection_verify is not called.
 ///
 /// UTCP_ERR_IN_USE: there is a connection with this address already (perhaps the peer was faster): see
-/// utcp_endpoint_find(). UTCP_ERR_LIMIT: too many connections. UTCP_ERR_ARGUMENT: the address is not one of a peer (its
-/// port is 0, it is multicast or unspecified, not IPv4 or IPv6), or `now` is UINT64_MAX. UTCP_ERR_TLS: OpenSSL failed.
-/// UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
+/// utcp_endpoint_find(). UTCP_ERR_LIMIT: too many connections. UTCP_ERR_ARGUMENT: the address is not one of a peer
+/// (its port is 0, it is multicast or unspecified, not IPv4 or IPv6), or `now` is UINT64_MAX. UTCP_ERR_TLS: OpenSSL
+/// failed. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_endpoint_connect(
     endpoint: *mut utcp_endpoint,
@@ -278,8 +280,8 @@ pub unsafe extern "C" fn utcp_endpoint_find(
     code(unsafe { with(endpoint, find) })
 }
 
-/// Takes a new certificate chain and key, in the forms of utcp_config_set_certificate(), for the handshakes that start from
-/// now on. Connections that exist go on as they are. Both are copied.
+/// Takes a new certificate chain and key, in the forms of utcp_config_set_certificate(), for the handshakes that
+/// start from now on. Connections that exist go on as they are. Both are copied.
 ///
 /// UTCP_ERR_CERTIFICATE: they cannot be used; the old ones stay. UTCP_ERR_ARGUMENT: a length is 0 or beyond 1 MiB.
 /// UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
@@ -300,8 +302,8 @@ pub unsafe extern "C" fn utcp_endpoint_set_certificate(
     code(unsafe { with(endpoint, set) })
 }
 
-/// Whether new peers may connect to this endpoint; at first they may. With 0 their datagrams are dropped and counted, while
-/// connections that exist, and those that this side starts, go on.
+/// Whether new peers may connect to this endpoint; at first they may. With 0 their datagrams are dropped and counted,
+/// while connections that exist, and those that this side starts, go on.
 ///
 /// UTCP_ERR_NULL, UTCP_ERR_HANDLE: not an endpoint.
 #[unsafe(no_mangle)]
@@ -317,16 +319,16 @@ pub unsafe extern "C" fn utcp_endpoint_set_accepting(
     })
 }
 
-/// Bytes held in queues, of all circuits, both directions, and of datagrams waiting for the socket. 0 if `endpoint` is not a
-/// live endpoint.
+/// Bytes held in queues, of all circuits, both directions, and of datagrams waiting for the socket. 0 if `endpoint`
+/// is not a live endpoint.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_endpoint_memory(endpoint: *const utcp_endpoint) -> u64 {
     // SAFETY: the caller's promise.
     unsafe { with(endpoint, |shared| shared.core(|core| core.memory())) }.unwrap_or(0)
 }
 
-/// Frees at least `bytes` of what utcp_endpoint_memory() counts, or all there is: first data that arrived out of order,
-/// which peers send again; then the circuits that hold most are reset, and circuit_closed comes for them, with
+/// Frees at least `bytes` of what utcp_endpoint_memory() counts, or all there is: first data that arrived out of
+/// order, which peers send again; then the circuits that hold most are reset, and circuit_closed comes for them, with
 /// UTCP_CLOSE_MEMORY, from the next process. What was freed, in bytes, goes to `*shed`, which may be NULL.
 ///
 /// UTCP_ERR_NULL, UTCP_ERR_HANDLE: not an endpoint.
@@ -348,9 +350,9 @@ pub unsafe extern "C" fn utcp_endpoint_shed(
     code(unsafe { with(endpoint, work) })
 }
 
-/// Captures the inner TCP segments of all circuits, as TCP/IP packets in pcap format: `capture` gets the bytes of a file,
-/// from its header on, with `user`. They are not encrypted: the file shows what circuits carry. NULL stops; what was not
-/// handed out yet is dropped then.
+/// Captures the inner TCP segments of all circuits, as TCP/IP packets in pcap format: `capture` gets the bytes of a
+/// file, from its header on, with `user`. They are not encrypted: the file shows what circuits carry. NULL stops;
+/// what was not handed out yet is dropped then.
 ///
 /// UTCP_ERR_NULL, UTCP_ERR_HANDLE: not an endpoint.
 #[unsafe(no_mangle)]

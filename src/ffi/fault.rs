@@ -1,5 +1,5 @@
-//! A way to make a bug happen, for tests of what follows. Only in tests, and with the feature `fault-injection`; not in the
-//! header.
+//! A way to make a bug happen, for tests of what follows. Only in tests, and with the feature `fault-injection`; not
+//! in the header.
 
 use std::ffi::c_int;
 

@@ -1,8 +1,8 @@
 //! What C's handles of connections and circuits point to.
 //!
-//! Handles are slots in pinned chunks that live as long as the endpoint or any handle of it does. So a handle that was
-//! freed can still be looked at without touching memory that is gone: its slot says that it is free, as long as it
-//! was not given out again, and slots are given out in the order in which they were freed, after a quarantine.
+//! Handles are slots in pinned chunks that live as long as the endpoint or any handle of it does. So a handle that
+//! was freed can still be looked at without touching memory that is gone: its slot says that it is free, as long as
+//! it was not given out again, and slots are given out in the order in which they were freed, after a quarantine.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};

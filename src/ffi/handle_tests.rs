@@ -23,7 +23,9 @@ fn a_slot_is_small() {
 fn handles_lead_to_their_ids_and_nothing_else_does() {
     let mut arena = Arena::new();
     let a = arena.add_connection(shared(), ConnectionId(7)).to_c();
-    let b = arena.add_circuit(shared(), CircuitId(8), ConnectionId(7), 99).to_c();
+    let b = arena
+        .add_circuit(shared(), CircuitId(8), ConnectionId(7), 99)
+        .to_c();
     assert_eq!(connection(a), Ok(ConnectionId(7)));
     assert_eq!(circuit(b), Ok(CircuitId(8)));
     assert_eq!(connection(b.cast()), Err(Error::Handle));
@@ -37,12 +39,16 @@ fn handles_lead_to_their_ids_and_nothing_else_does() {
 #[test]
 fn a_freed_handle_is_recognized_until_its_slot_comes_round_again() {
     let mut arena = Arena::new();
-    let freed = arena.add_circuit(shared(), CircuitId(0), ConnectionId(1), 1).to_c();
+    let freed = arena
+        .add_circuit(shared(), CircuitId(0), ConnectionId(1), 1)
+        .to_c();
     arena.remove_circuit(CircuitId(0));
     assert_eq!(circuit(freed), Err(Error::Handle));
     // Open and close: the slot waits behind all others.
     for id in 1..=QUARANTINE as u64 {
-        let other = arena.add_circuit(shared(), CircuitId(id), ConnectionId(1), 1).to_c();
+        let other = arena
+            .add_circuit(shared(), CircuitId(id), ConnectionId(1), 1)
+            .to_c();
         assert_ne!(other, freed);
         arena.remove_circuit(CircuitId(id));
         assert_eq!(circuit(freed), Err(Error::Handle));
@@ -64,7 +70,11 @@ fn slots_are_reused_so_that_handles_do_not_pile_up() {
 fn handles_stay_where_they_are_while_the_arena_grows() {
     let mut arena = Arena::new();
     let handles: Vec<_> = (0..2_000u64)
-        .map(|id| arena.add_circuit(shared(), CircuitId(id), ConnectionId(1), id as u32 + 1).to_c())
+        .map(|id| {
+            arena
+                .add_circuit(shared(), CircuitId(id), ConnectionId(1), id as u32 + 1)
+                .to_c()
+        })
         .collect();
     for (id, handle) in handles.iter().enumerate() {
         assert_eq!(circuit(*handle), Ok(CircuitId(id as u64)));
@@ -80,9 +90,15 @@ fn a_control_circuits_handle_goes_with_its_connections() {
     let mut arena = Arena::new();
     let a = arena.add_connection(shared(), ConnectionId(1)).to_c();
     let b = arena.add_connection(shared(), ConnectionId(2)).to_c();
-    let control_a = arena.add_circuit(shared(), CircuitId(10), ConnectionId(1), 0).to_c();
-    let control_b = arena.add_circuit(shared(), CircuitId(20), ConnectionId(2), 0).to_c();
-    let other = arena.add_circuit(shared(), CircuitId(11), ConnectionId(1), 5).to_c();
+    let control_a = arena
+        .add_circuit(shared(), CircuitId(10), ConnectionId(1), 0)
+        .to_c();
+    let control_b = arena
+        .add_circuit(shared(), CircuitId(20), ConnectionId(2), 0)
+        .to_c();
+    let other = arena
+        .add_circuit(shared(), CircuitId(11), ConnectionId(1), 5)
+        .to_c();
     arena.remove_connection(ConnectionId(1));
     assert_eq!(connection(a), Err(Error::Handle));
     assert_eq!(circuit(control_a), Err(Error::Handle));

@@ -22,8 +22,8 @@ pub const UTCP_LOG_TRACE: c_int = 5;
 /// Takes one log record: its level UTCP_LOG_*, the part of the library that it comes from, and its text.
 ///
 /// Both strings are valid during the call. It may come from inside any function, on any thread that uses the library.
-/// It must not call the library (what it calls fails with UTCP_ERR_BUSY where that can be told), and must not wait for a
-/// thread that calls utcp_log_set().
+/// It must not call the library (what it calls fails with UTCP_ERR_BUSY where that can be told), and must not wait
+/// for a thread that calls utcp_log_set().
 pub type utcp_log_fn = Option<
     unsafe extern "C" fn(
         user: *mut c_void,
@@ -46,14 +46,14 @@ fn set(hook: utcp_log_fn, user: *mut c_void, max_level: c_int) -> Result<(), Err
     crate::log::set(hook, user, level)
 }
 
-/// Sends log records up to `max_level` (UTCP_LOG_*) to `hook`, with `user`; `hook` NULL turns the log off, and `max_level`
-/// has no meaning then.
+/// Sends log records up to `max_level` (UTCP_LOG_*) to `hook`, with `user`; `hook` NULL turns the log off, and
+/// `max_level` has no meaning then.
 ///
-/// The log is the process's, not an endpoint's. It can be changed at any time, from any thread; when this has returned,
-/// the function that was set before is not running and will not be called any more.
+/// The log is the process's, not an endpoint's. It can be changed at any time, from any thread; when this has
+/// returned, the function that was set before is not running and will not be called any more.
 ///
-/// UTCP_ERR_RANGE: unknown level. UTCP_ERR_BUSY: called from inside the hook. UTCP_ERR_IN_USE: the program is written in
-/// Rust and has set a logger of its own, which gets the records.
+/// UTCP_ERR_RANGE: unknown level. UTCP_ERR_BUSY: called from inside the hook. UTCP_ERR_IN_USE: the program is written
+/// in Rust and has set a logger of its own, which gets the records.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_log_set(
     hook: utcp_log_fn,

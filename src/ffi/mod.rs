@@ -1,5 +1,5 @@
-//! The C API: one file per handle. `include/utcp.h` is generated from this module, so the comments on what is exported
-//! are written for the C programmer who reads them there.
+//! The C API: one file per handle. `include/utcp.h` is generated from this module, so the comments on what is
+//! exported are written for the C programmer who reads them there.
 //!
 //! # Safety
 //! What every exported function asks of its C caller, beyond what its own comment says:

@@ -75,8 +75,8 @@ impl Shared {
         if !shared.is_aligned() {
             return Err(Error::Handle);
         }
-        // SAFETY: as the caller promised; the tag is the first member, so that even a handle of another kind, which is
-        // smaller, is read within its bounds.
+        // SAFETY: as the caller promised; the tag is the first member, so that even a handle of another kind, which
+        // is smaller, is read within its bounds.
         let found = unsafe { shared.cast::<Cell<u32>>().as_ref() }.get();
         if found != tag::ENDPOINT {
             return Err(Error::Handle);

@@ -49,8 +49,8 @@ pub(super) unsafe fn read<T: Versioned>(pointer: *const T) -> Result<T, Error> {
     // Half a member is none.
     let known = size.min(ours) / T::UNIT * T::UNIT;
     let mut value = std::mem::MaybeUninit::<T>::zeroed();
-    // SAFETY: `known` octets are the caller's promise on one side, and within a T on the other. Zeroes and the caller's
-    // octets are a value of T by its contract.
+    // SAFETY: `known` octets are the caller's promise on one side, and within a T on the other. Zeroes and the
+    // caller's octets are a value of T by its contract.
     let value = unsafe {
         std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), value.as_mut_ptr().cast::<u8>(), known);
         value.assume_init()
@@ -172,10 +172,8 @@ mod tests {
     fn members_that_are_not_known_must_be_zero_when_read() {
         let newer = memory(40);
         // SAFETY: 40 octets are there.
-        assert_eq!(
-            unsafe { read(newer.as_ptr().cast::<Now>()) }.err(),
-            Some(Error::Size)
-        );
+        let read = unsafe { read(newer.as_ptr().cast::<Now>()) };
+        assert_eq!(read.err(), Some(Error::Size));
     }
 
     #[test]
@@ -194,12 +192,11 @@ mod tests {
             assert_eq!(bad, memory(size));
         }
         // SAFETY: NULL is allowed.
-        assert_eq!(
-            unsafe { read(std::ptr::null::<Now>()) }.err(),
-            Some(Error::Null)
-        );
+        let nothing = unsafe { read(std::ptr::null::<Now>()) };
+        assert_eq!(nothing.err(), Some(Error::Null));
         let shifted = memory(32).map(u64::to_ne_bytes).concat();
-        // SAFETY: readable; refused for its alignment, or, if the array happens not to be aligned itself, for its size.
+        // SAFETY: readable; refused for its alignment, or, if the array happens not to be aligned itself, for its
+        // size.
         assert!(unsafe { check(shifted[1..].as_ptr().cast::<Now>().cast_mut()) }.is_err());
     }
 }

@@ -296,8 +296,8 @@ fn circuit_info(info: &CircuitInfo) -> utcp_circuit_info {
 fn connection_stats(info: &ConnectionInfo, role: u32, state: u32) -> utcp_connection_stats {
     utcp_connection_stats {
         size: 0,
-        role: role,
-        state: state,
+        role,
+        state,
         circuits: info.circuits,
         datagram_size: info.datagram_size,
         srtt: info.srtt,
@@ -352,12 +352,12 @@ fn endpoint_stats(stats: &EndpointStats) -> utcp_endpoint_stats {
     }
 }
 
-/// Reads the state of a circuit's TCP. Set info->size to sizeof(utcp_circuit_info) first: a caller with an older header gets
-/// the members it knows, a caller with a newer one finds zeroes in those that this library does not know. After the circuit
-/// has ended, these are the last values.
+/// Reads the state of a circuit's TCP. Set info->size to sizeof(utcp_circuit_info) first: a caller with an older
+/// header gets the members it knows, a caller with a newer one finds zeroes in those that this library does not know.
+/// After the circuit has ended, these are the last values.
 ///
-/// UTCP_ERR_SIZE: info->size is not set. UTCP_ERR_CLOSED: the endpoint was freed, or the connection's handle was. UTCP_ERR_NULL,
-/// UTCP_ERR_HANDLE: a pointer is not what it should be.
+/// UTCP_ERR_SIZE: info->size is not set. UTCP_ERR_CLOSED: the endpoint was freed, or the connection's handle was.
+/// UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_circuit_get_info(
     circuit: *const utcp_circuit,
@@ -379,8 +379,8 @@ pub unsafe extern "C" fn utcp_circuit_get_info(
 /// Reads the state and the counters of a connection. Set stats->size to sizeof(utcp_connection_stats) first, as for
 /// utcp_circuit_get_info(). After the connection has ended, these are the last values.
 ///
-/// UTCP_ERR_SIZE: stats->size is not set. UTCP_ERR_CLOSED: the endpoint was freed. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer
-/// is not what it should be.
+/// UTCP_ERR_SIZE: stats->size is not set. UTCP_ERR_CLOSED: the endpoint was freed. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a
+/// pointer is not what it should be.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_connection_get_stats(
     connection: *const utcp_connection,
@@ -405,7 +405,8 @@ pub unsafe extern "C" fn utcp_connection_get_stats(
     code(unsafe { connection::with(connection, get) })
 }
 
-/// Reads the counters of an endpoint. Set stats->size to sizeof(utcp_endpoint_stats) first, as for utcp_circuit_get_info().
+/// Reads the counters of an endpoint. Set stats->size to sizeof(utcp_endpoint_stats) first, as for
+/// utcp_circuit_get_info().
 ///
 /// UTCP_ERR_SIZE: stats->size is not set. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
 #[unsafe(no_mangle)]

@@ -532,6 +532,10 @@ impl Tcb {
             self.ack_at = Time::NEVER;
             self.ack_now = true;
         }
+        if self.pace_at <= now {
+            // Its turn to send comes now, and says when the next one is.
+            self.pace_at = Time::NEVER;
+        }
         if self.wait_at <= now {
             self.wait_at = Time::NEVER;
             match self.state {

@@ -219,6 +219,7 @@ impl Tcb {
         syn: &Segment<'_>,
     ) -> Tcb {
         let mut tcb = Tcb::new(settings, iss, State::SynReceived);
+        tcb.counters.segments_received = 1;
         tcb.take_syn(syn);
         tcb.take_data(now, pool, syn);
         tcb

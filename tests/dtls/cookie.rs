@@ -13,7 +13,7 @@ fn listener() -> Context {
 }
 
 /// A ClientHello without cookie, and that with the cookie which `listener` gave to port 1 at `NOW`.
-fn hellos(listener: &mut Context) -> (Vec<u8>, Vec<u8>) {
+fn hellos(listener: &Context) -> (Vec<u8>, Vec<u8>) {
     let mut client =
         Session::connect(&Identity::p256().context(ClientCertificate::None), NOW).unwrap();
     let first = client.take_output().unwrap();
@@ -28,8 +28,8 @@ fn hellos(listener: &mut Context) -> (Vec<u8>, Vec<u8>) {
 
 #[test]
 fn a_first_hello_is_answered_with_less_and_promotes_nothing() {
-    let mut listener = listener();
-    let (first, second) = hellos(&mut listener);
+    let listener = listener();
+    let (first, second) = hellos(&listener);
     let Kind::ClientHello {
         random,
         has_cookie: false,
@@ -59,8 +59,8 @@ fn a_first_hello_is_answered_with_less_and_promotes_nothing() {
 
 #[test]
 fn a_cookie_is_good_for_its_address_and_a_while() {
-    let mut listener = listener();
-    let (_, second) = hellos(&mut listener);
+    let listener = listener();
+    let (_, second) = hellos(&listener);
     let mut reply = Vec::new();
     let mut at = |now, port| match listener.listen(now, address(port), &second, &mut reply) {
         Listen::Promoted(session) => {
@@ -82,8 +82,8 @@ fn a_cookie_is_good_for_its_address_and_a_while() {
 
 #[test]
 fn a_changed_cookie_is_bad() {
-    let mut listener = listener();
-    let (first, second) = hellos(&mut listener);
+    let listener = listener();
+    let (first, second) = hellos(&listener);
     // Record header, message header, version, random, session id, cookie length.
     let cookie = 13 + 12 + 2 + 32 + 1 + 1;
     assert_eq!(second.len(), first.len() + 32);
@@ -98,8 +98,8 @@ fn a_changed_cookie_is_bad() {
 
 #[test]
 fn garbage_and_every_truncation_promote_nothing() {
-    let mut listener = listener();
-    let (first, second) = hellos(&mut listener);
+    let listener = listener();
+    let (first, second) = hellos(&listener);
     let mut random = Random(1);
     let mut reply = Vec::new();
     for n in 0..second.len() {
@@ -129,8 +129,8 @@ fn garbage_and_every_truncation_promote_nothing() {
 
 #[test]
 fn a_malformed_hello_behind_a_good_cookie_costs_only_itself() {
-    let mut listener = listener();
-    let (_, second) = hellos(&mut listener);
+    let listener = listener();
+    let (_, second) = hellos(&listener);
     let mut random = Random(2);
     let body = 13 + 12 + 2 + 32 + 1 + 1 + 32;
     for _ in 0..300 {

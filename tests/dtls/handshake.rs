@@ -322,7 +322,7 @@ fn a_session_may_be_moved_at_any_time() {
 fn an_unstarted_session_takes_and_sends_nothing() {
     use utcp::dtls::{Drop, Incoming, Listen};
     let identity = Identity::p256();
-    let mut listener = identity.context(ClientCertificate::None);
+    let listener = identity.context(ClientCertificate::None);
     let mut pair = Pair::new(
         &identity.context(ClientCertificate::None),
         identity.context(ClientCertificate::None),

@@ -144,7 +144,7 @@ impl Peer {
     }
 
     fn accept(&mut self, identity: &Identity, mode: ClientCertificate) -> (Session, SocketAddr) {
-        let mut listener = identity.context(mode);
+        let listener = identity.context(mode);
         let mut reply = Vec::new();
         for _ in 0..MAX_TURNS {
             let Some((datagram, from)) = self.turn() else {

@@ -15,7 +15,7 @@ type Fate<'a> = Box<dyn FnMut(usize, &[u8]) -> Vec<u64> + 'a>;
 struct Path<'a> {
     now: Time,
     client: Session,
-    listener: &'a mut Context,
+    listener: &'a Context,
     server: Option<Session>,
     fate: Fate<'a>,
     sent: usize,
@@ -28,7 +28,7 @@ struct Path<'a> {
 }
 
 impl<'a> Path<'a> {
-    fn new(client: &Context, listener: &'a mut Context, start: Time, fate: Fate<'a>) -> Path<'a> {
+    fn new(client: &Context, listener: &'a Context, start: Time, fate: Fate<'a>) -> Path<'a> {
         Path {
             now: start,
             client: Session::connect(client, start).expect("a session"),
@@ -168,8 +168,8 @@ fn identities() -> [(Identity, ClientCertificate); 2] {
 #[test]
 fn without_loss_it_takes_two_round_trips_and_six_flights() {
     for (identity, mode) in identities() {
-        let (client, mut listener) = contexts(&identity, mode);
-        let mut path = Path::new(&client, &mut listener, Time(0), Box::new(|_, _| vec![50]));
+        let (client, listener) = contexts(&identity, mode);
+        let mut path = Path::new(&client, &listener, Time(0), Box::new(|_, _| vec![50]));
         assert_eq!(path.run(SECOND), Some(6 * 50 * MILLISECOND));
         path.check_data();
     }
@@ -178,14 +178,14 @@ fn without_loss_it_takes_two_round_trips_and_six_flights() {
 #[test]
 fn any_one_or_two_datagrams_may_be_lost() {
     for (identity, mode) in identities() {
-        let (client, mut listener) = contexts(&identity, mode);
+        let (client, listener) = contexts(&identity, mode);
         for first in 0..10 {
             for second in first..10 {
                 let fate: Fate = Box::new(move |n, _| match n == first || n == second {
                     true => vec![],
                     false => vec![20],
                 });
-                let mut path = Path::new(&client, &mut listener, Time(0), fate);
+                let mut path = Path::new(&client, &listener, Time(0), fate);
                 let took = path.run(60 * SECOND);
                 assert!(
                     took.is_some_and(|took| took < 4 * SECOND),
@@ -200,14 +200,14 @@ fn any_one_or_two_datagrams_may_be_lost() {
 #[test]
 fn any_run_of_datagrams_may_be_lost() {
     let (identity, mode) = &identities()[1];
-    let (client, mut listener) = contexts(identity, *mode);
+    let (client, listener) = contexts(identity, *mode);
     for first in 0..12 {
         for length in 1..12 {
             let fate: Fate = Box::new(move |n, _| match (first..first + length).contains(&n) {
                 true => vec![],
                 false => vec![20],
             });
-            let mut path = Path::new(&client, &mut listener, Time(0), fate);
+            let mut path = Path::new(&client, &listener, Time(0), fate);
             assert!(
                 path.run(60 * SECOND).is_some(),
                 "{length} lost from {first}"
@@ -220,7 +220,7 @@ fn any_run_of_datagrams_may_be_lost() {
 #[test]
 fn every_handshake_completes_over_a_bad_path() {
     for (identity, mode) in identities() {
-        let (client, mut listener) = contexts(&identity, mode);
+        let (client, listener) = contexts(&identity, mode);
         let mut worst = 0;
         for seed in 0..400 {
             let mut random = Random(seed);
@@ -236,7 +236,7 @@ fn every_handshake_completes_over_a_bad_path() {
                 }
                 copies
             });
-            let mut path = Path::new(&client, &mut listener, start, fate);
+            let mut path = Path::new(&client, &listener, start, fate);
             path.burst = (seed % 7 * 20) as usize;
             let took = path.run(120 * SECOND);
             assert!(
@@ -254,7 +254,7 @@ fn every_handshake_completes_over_a_bad_path() {
 #[test]
 fn heavier_loss_takes_longer_and_still_completes() {
     let (identity, mode) = &identities()[0];
-    let (client, mut listener) = contexts(identity, *mode);
+    let (client, listener) = contexts(identity, *mode);
     let mut completed = 0;
     for seed in 0..60 {
         let mut random = Random(1_000 + seed);
@@ -262,7 +262,7 @@ fn heavier_loss_takes_longer_and_still_completes() {
             true => vec![],
             false => vec![random.below(300)],
         });
-        let mut path = Path::new(&client, &mut listener, Time(0), fate);
+        let mut path = Path::new(&client, &listener, Time(0), fate);
         // While no cookie has come back there is no server; a cookie that took more than a minute is too old, and a
         // caller would have begun anew long before.
         let took = path.run(600 * SECOND);
@@ -277,7 +277,7 @@ fn heavier_loss_takes_longer_and_still_completes() {
 #[test]
 fn data_ahead_of_a_lost_finished_does_not_block_the_handshake() {
     for (identity, mode) in identities() {
-        let (client, mut listener) = contexts(&identity, mode);
+        let (client, listener) = contexts(&identity, mode);
         for losses in 1..4 {
             for burst in [1, 10, 63, 64, 65, 200, 1_000] {
                 let mut lost = 0;
@@ -289,7 +289,7 @@ fn data_ahead_of_a_lost_finished_does_not_block_the_handshake() {
                     }
                     vec![20]
                 });
-                let mut path = Path::new(&client, &mut listener, Time(0), fate);
+                let mut path = Path::new(&client, &listener, Time(0), fate);
                 path.burst = burst;
                 assert!(
                     path.run(30 * SECOND).is_some(),
@@ -305,9 +305,9 @@ fn data_ahead_of_a_lost_finished_does_not_block_the_handshake() {
 #[test]
 fn data_that_overtakes_the_final_flight_arrives() {
     let (identity, mode) = &identities()[0];
-    let (client, mut listener) = contexts(identity, *mode);
+    let (client, listener) = contexts(identity, *mode);
     let fate: Fate = Box::new(|_, datagram| vec![if datagram[0] == 20 { 60 } else { 20 }]);
-    let mut path = Path::new(&client, &mut listener, Time(0), fate);
+    let mut path = Path::new(&client, &listener, Time(0), fate);
     path.burst = 10;
     assert_eq!(
         path.run(SECOND),
@@ -327,10 +327,10 @@ fn a_flight_in_pieces_survives_the_loss_of_each() {
         ..identity.config(ClientCertificate::Require)
     };
     let context = || Context::new(&config, [1; 32]).expect("a context");
-    let (client, mut listener) = (context(), context());
+    let (client, listener) = (context(), context());
     for lost in 0..30 {
         let fate: Fate = Box::new(move |n, _| if n == lost { vec![] } else { vec![20] });
-        let mut path = Path::new(&client, &mut listener, Time(0), fate);
+        let mut path = Path::new(&client, &listener, Time(0), fate);
         let took = path.run(60 * SECOND);
         assert!(
             took.is_some_and(|took| took < 2 * SECOND),

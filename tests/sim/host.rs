@@ -20,6 +20,12 @@ const HEADER_TIMEOUT: Micros = 30 * SECOND;
 /// Rounds of the event loop at one moment, without anything to show for them, that count as spinning.
 const SPIN: u32 = 1_000;
 
+/// The same with events or datagrams in each of them.
+const BUSY_SPIN: u32 = 20_000;
+
+/// Events in one go that count as endless.
+const EVENTS: u32 = 200_000;
+
 /// What all hosts see and change.
 #[derive(Default)]
 pub struct Shared {
@@ -165,7 +171,8 @@ impl Host {
     /// The event loop, until there is nothing left to do at this moment.
     pub fn serve(&mut self, shared: &mut Shared) {
         let mut idle = 0;
-        loop {
+        let mut events = 0;
+        for _ in 0..BUSY_SPIN {
             let mut worked = self.fire_timers(shared);
             if self.endpoint.next_deadline() <= shared.now {
                 self.endpoint.process(shared.now);
@@ -174,6 +181,11 @@ impl Host {
                 worked = true;
                 shared.note(self.index, || format!("{event:?}"));
                 self.event(shared, event);
+                events += 1;
+                if events == EVENTS {
+                    shared.fault(format!("host {}: no end of events: {event:?}", self.index));
+                    return;
+                }
             }
             worked |= self.send(shared);
             if shared.fault.is_some() || (!worked && self.next_deadline() > shared.now) {
@@ -189,6 +201,10 @@ impl Host {
                 return;
             }
         }
+        shared.fault(format!(
+            "host {} spins: events without end at one moment",
+            self.index
+        ));
     }
 
     fn send(&mut self, shared: &mut Shared) -> bool {

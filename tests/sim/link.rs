@@ -13,6 +13,9 @@ use super::rng::{Rng, mix};
 /// Octets of IPv4 and UDP header that a datagram takes on a link beside its payload.
 pub const HEADERS: usize = 28;
 
+/// A burst of losses ages by this time as it does by a datagram.
+const BURST_STEP: Micros = 20_000;
+
 /// A datagram under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
@@ -27,12 +30,13 @@ enum Kind {
     /// Up to this much more delay, order kept.
     Jitter(Micros, Time),
     Loss(f64),
-    /// Gilbert-Elliott: good to bad, bad to good (each per datagram), loss while bad.
+    /// Gilbert-Elliott: good to bad, bad to good (each per datagram or `BURST_STEP`), loss while bad.
     Burst {
         enter: f64,
         leave: f64,
         loss: f64,
         bad: bool,
+        last: Time,
     },
     Reorder(f64, Micros),
     Duplicate(f64, Micros),
@@ -139,20 +143,20 @@ impl Link {
     pub fn loss(self, probability: f64) -> Link {
         self.stage(Kind::Loss(probability))
     }
-    /// Loss in bursts (Gilbert-Elliott), `mean` datagrams long, everything lost within one; `share` of all is lost.
+    /// Loss in bursts (Gilbert-Elliott), `mean` datagrams long, with three of four lost within one; `share` of all is
+    /// lost. Time ends a burst too, or it would outlast many timeouts when little is sent.
     pub fn burst_loss(self, share: f64, mean: f64) -> Link {
         let leave = 1.0 / mean;
+        let loss = 0.75;
         // Stationary share of the bad state: enter / (enter + leave).
-        let enter = if share > 0.0 {
-            leave * share / (1.0 - share)
-        } else {
-            0.0
-        };
+        let bad = share / loss;
+        let enter = leave * bad / (1.0 - bad);
         self.stage(Kind::Burst {
             enter,
             leave,
-            loss: 1.0,
+            loss,
             bad: false,
+            last: Time(0),
         })
     }
     /// Holds some datagrams back by up to `by`, so that later ones overtake them.
@@ -222,12 +226,17 @@ impl Link {
                 leave,
                 loss,
                 bad,
+                last,
             } => {
-                *bad = if *bad {
-                    !rng.chance(*leave)
-                } else {
-                    rng.chance(*enter)
-                };
+                let steps = 1 + (now.since(*last) / BURST_STEP).min(1_000);
+                *last = now;
+                for _ in 0..steps {
+                    *bad = if *bad {
+                        !rng.chance(*leave)
+                    } else {
+                        rng.chance(*enter)
+                    };
+                }
                 if *bad && rng.chance(*loss) {
                     Passed::default()
                 } else {

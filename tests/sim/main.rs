@@ -2,6 +2,7 @@
 //!
 //! `cargo test --test sim` runs all cases. A case that fails prints its seed; `UTCP_SIM_SEED=<seed>` and the name of
 //! the test run just that. `UTCP_SIM_RUNS=<n>` runs each case with `n` seeds instead of its usual few.
+//! `UTCP_SIM_TRACE=1` adds every event and datagram to the report of a failure.
 
 #![allow(missing_docs)]
 
@@ -16,3 +17,4 @@ mod net;
 mod plan;
 mod rng;
 mod stream;
+mod tcp;

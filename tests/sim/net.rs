@@ -28,6 +28,22 @@ pub fn address(index: usize) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, index as u8 + 1], 9001))
 }
 
+/// A datagram's length, and what can be seen of its records (RFC 6347 section 4.1): type and epoch, and of a
+/// handshake message in the clear also its type.
+fn describe(packet: &Packet) -> String {
+    let mut text = format!("datagram of {} to {}:", packet.data.len(), packet.to);
+    let mut rest = &packet.data[..];
+    while let Some((header, body)) = rest.split_first_chunk::<13>() {
+        let length = usize::from(u16::from_be_bytes([header[11], header[12]])).min(body.len());
+        let _ = write!(text, " {}/{}", header[0], header[4]);
+        if header[0] == 22 && header[4] == 0 && length > 0 {
+            let _ = write!(text, "({})", body[0]);
+        }
+        rest = &body[length..];
+    }
+    text
+}
+
 /// A datagram on its way: when, in which order, and before which stage of its link.
 struct Flying {
     at: Time,
@@ -69,6 +85,8 @@ pub struct Net {
     pub strays: BTreeMap<SocketAddr, u64>,
     pub stall: Micros,
     incarnations: u64,
+    /// Arrivals belong in the trace.
+    watch: bool,
 }
 
 /// Says which seed a case failed with, also when the library panics.
@@ -108,6 +126,8 @@ pub fn seeds(name: &str, count: u64, mut case: impl FnMut(&str, u64)) {
 impl Net {
     pub fn new(name: &str, seed: u64) -> Net {
         let start = Time(1_000 * SECOND);
+        let watch = std::env::var_os("UTCP_SIM_TRACE").is_some();
+        let trace = watch.then(Vec::new);
         Net {
             name: name.to_string(),
             seed,
@@ -116,6 +136,7 @@ impl Net {
             shared: Shared {
                 now: start,
                 progress: start,
+                trace,
                 ..Shared::default()
             },
             links: BTreeMap::new(),
@@ -126,6 +147,7 @@ impl Net {
             strays: BTreeMap::new(),
             stall: STALL,
             incarnations: 0,
+            watch,
         }
     }
 
@@ -436,6 +458,10 @@ impl Net {
                 _ => {
                     let to = flying.path.1;
                     let packet = flying.packet;
+                    if self.watch {
+                        let text = format!("arrives: {}", describe(&packet));
+                        self.shared.note(to, || text);
+                    }
                     self.hosts[to]
                         .endpoint
                         .inject(now, packet.from, &packet.data, packet.ecn);
@@ -554,7 +580,7 @@ impl Net {
                 let plan = host.flows[id].plan;
                 plan.is_none_or(|p| shared.plans[p].pending[host.flows[id].side])
             };
-            for id in host.flows.keys().filter(|id| waiting(id)).take(24) {
+            for id in host.flows.keys().filter(|id| waiting(id)).take(6) {
                 let flow = &host.flows[id];
                 let _ = writeln!(out, "  {flow:?}");
                 if let Some(plan) = flow.plan {
@@ -580,8 +606,13 @@ impl Net {
             let _ = writeln!(out, "link {path:?}: {:?}", link.counters());
         }
         if let Some(trace) = &shared.trace {
-            for line in trace.iter().rev().take(60).rev() {
-                let _ = writeln!(out, "{line:?}");
+            let skip = if self.watch {
+                0
+            } else {
+                trace.len().saturating_sub(60)
+            };
+            for (time, host, text) in trace.iter().skip(skip) {
+                let _ = writeln!(out, "{:.6} {host} {text}", *time as f64 / SECOND as f64);
             }
         }
         out

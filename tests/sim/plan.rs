@@ -226,6 +226,9 @@ pub fn abort_by_opener(octets: u64) -> Ends {
     ]
 }
 
+/// How an opening end hears of a reset: before it has heard anything else, it cannot be told from a refusal.
+const RESET_OR_REFUSED: [CloseReason; 2] = [CloseReason::Reset, CloseReason::Refused];
+
 /// The accepting end resets after `octets` have arrived.
 pub fn abort_by_acceptor(octets: u64) -> Ends {
     [
@@ -237,7 +240,7 @@ pub fn abort_by_acceptor(octets: u64) -> Ends {
                 Step::Pause(10 * SECOND),
                 Step::Close,
             ],
-            &[CloseReason::Reset],
+            &RESET_OR_REFUSED,
         ),
         End::any(
             vec![Step::Receive(at_least_header(octets)), Step::Abort],
@@ -249,7 +252,7 @@ pub fn abort_by_acceptor(octets: u64) -> Ends {
 /// Both ends reset at about the same time.
 pub fn abort_by_both(octets: u64) -> Ends {
     let octets = at_least_header(octets);
-    let script = || End::any(vec![Step::Send(octets), Step::Abort], &[CloseReason::Reset]);
+    let script = || End::any(vec![Step::Send(octets), Step::Abort], &RESET_OR_REFUSED);
     [script(), script()]
 }
 

@@ -36,8 +36,18 @@ fn a_connection_comes_about_and_carries_data_both_ways() {
         assert_eq!(utcp_circuit_finish(accepted), UTCP_OK);
     }
     world.run(1_000_000);
-    assert_eq!(world.a.heard(|h| *h == Heard::CircuitClosed(circuit, UTCP_CLOSE_DONE)), 1);
-    assert_eq!(world.b.heard(|h| *h == Heard::CircuitClosed(accepted, UTCP_CLOSE_DONE)), 1);
+    assert_eq!(
+        world
+            .a
+            .heard(|h| *h == Heard::CircuitClosed(circuit, UTCP_CLOSE_DONE)),
+        1
+    );
+    assert_eq!(
+        world
+            .b
+            .heard(|h| *h == Heard::CircuitClosed(accepted, UTCP_CLOSE_DONE)),
+        1
+    );
     free_all(&world, connection, &[circuit], &[accepted]);
 }
 
@@ -111,13 +121,28 @@ fn what_would_reenter_is_refused_in_every_callback_and_everything_else_works() {
         world.run(1_000_000);
     }
     for (kind, times) in [
-        ("incoming", world.b.heard(|h| matches!(h, Heard::Incoming(_)))),
+        (
+            "incoming",
+            world.b.heard(|h| matches!(h, Heard::Incoming(_))),
+        ),
         ("verify", world.a.heard(|h| matches!(h, Heard::Verify(_)))),
         ("ready", world.a.heard(|h| matches!(h, Heard::Ready(_)))),
-        ("circuit incoming", world.b.heard(|h| matches!(h, Heard::CircuitIncoming(..)))),
-        ("readable", world.b.heard(|h| matches!(h, Heard::Readable(_)))),
-        ("writable", world.a.heard(|h| matches!(h, Heard::Writable(_)))),
-        ("circuit closed", world.b.heard(|h| matches!(h, Heard::CircuitClosed(..)))),
+        (
+            "circuit incoming",
+            world.b.heard(|h| matches!(h, Heard::CircuitIncoming(..))),
+        ),
+        (
+            "readable",
+            world.b.heard(|h| matches!(h, Heard::Readable(_))),
+        ),
+        (
+            "writable",
+            world.a.heard(|h| matches!(h, Heard::Writable(_))),
+        ),
+        (
+            "circuit closed",
+            world.b.heard(|h| matches!(h, Heard::CircuitClosed(..))),
+        ),
         ("closed", world.b.heard(|h| matches!(h, Heard::Closed(..)))),
     ] {
         assert!(times > 0, "{kind} was never called");
@@ -154,8 +179,18 @@ fn a_relay_relays_inside_callbacks() {
         assert_eq!(read(*circuit), (b"HELLO".to_vec(), UTCP_ERR_END));
     }
     world.run(1_000_000);
-    assert_eq!(world.a.heard(|h| matches!(h, Heard::CircuitClosed(_, UTCP_CLOSE_DONE))), 20);
-    assert_eq!(world.b.heard(|h| matches!(h, Heard::CircuitClosed(_, UTCP_CLOSE_DONE))), 20);
+    assert_eq!(
+        world
+            .a
+            .heard(|h| matches!(h, Heard::CircuitClosed(_, UTCP_CLOSE_DONE))),
+        20
+    );
+    assert_eq!(
+        world
+            .b
+            .heard(|h| matches!(h, Heard::CircuitClosed(_, UTCP_CLOSE_DONE))),
+        20
+    );
 }
 
 #[test]
@@ -177,47 +212,50 @@ fn circuits_can_be_opened_and_written_inside_callbacks_of_others() {
     assert_ne!(theirs, mine);
     // SAFETY: a live handle.
     assert_eq!(unsafe { utcp_circuit_number(theirs) }, 1_005);
-    assert_eq!(read(theirs), (b"from inside".to_vec(), UTCP_ERR_WOULD_BLOCK));
+    assert_eq!(
+        read(theirs),
+        (b"from inside".to_vec(), UTCP_ERR_WOULD_BLOCK)
+    );
+}
+
+/// Opens a circuit with data to send, and sheds it: its end is an event.
+fn open_and_shed(relay: &Relay, connection: *mut crate::ffi::utcp_connection, number: u32) {
+    assert_eq!(write(open(connection, number), &[0; 1_000]), Ok(1_000));
+    let mut shed = 0;
+    // SAFETY: a live endpoint.
+    let result = unsafe { utcp_endpoint_shed(relay.endpoint.get(), u64::MAX, &raw mut shed) };
+    assert_eq!(result, UTCP_OK);
+    assert!(shed >= 1_000);
 }
 
 #[test]
 fn a_callback_that_always_makes_work_leaves_the_call_in_the_end() {
     let (world, connection) = World::connected();
-    // Every open is undone and done again: an endless chain of events in one call of process.
-    let number = Cell::new(1);
-    world.a.on_callback(move |_, heard| {
-        if let Heard::CircuitClosed(circuit, _) = heard {
-            // SAFETY: live handles.
-            unsafe {
-                let connection = utcp_circuit_connection(circuit);
-                utcp_circuit_free(circuit);
-                number.set(number.get() + 1);
-                open(connection, number.get());
-                let mut shed = 0;
-                utcp_endpoint_shed((*relay_of(connection)).endpoint.get(), u64::MAX, &raw mut shed);
-            }
+    world.a.on_callback(move |relay, heard| {
+        if let Heard::CircuitClosed(circuit, reason) = heard {
+            assert_eq!(reason, UTCP_CLOSE_MEMORY);
+            // SAFETY: a live handle.
+            assert_eq!(unsafe { utcp_circuit_free(circuit) }, UTCP_OK);
+            open_and_shed(relay, connection, 1);
         }
     });
-    // SAFETY: live handles; the pointer is only followed while the world lives.
-    unsafe {
-        utcp_connection_set_user(connection, std::ptr::from_ref(&*world.a).cast_mut().cast());
-        let circuit = open(connection, 1);
-        write(circuit, &[0; 5_000]).unwrap();
-        let mut shed = 0;
-        utcp_endpoint_shed(world.a.endpoint.get(), u64::MAX, &raw mut shed);
-        assert!(shed > 0);
-        assert_eq!(utcp_endpoint_process(world.a.endpoint.get(), world.now), UTCP_OK);
+    open_and_shed(&world.a, connection, 1);
+    let endpoint = world.a.endpoint.get();
+    let mut before = 0;
+    for _ in 0..2 {
+        // SAFETY: a live endpoint.
+        unsafe {
+            assert_eq!(utcp_endpoint_process(endpoint, world.now), UTCP_OK);
+            assert_eq!(
+                utcp_endpoint_next_deadline(endpoint),
+                0,
+                "the rest waits for the next call"
+            );
+        }
+        let ends = world.a.heard(|h| matches!(h, Heard::CircuitClosed(..))) - before;
+        assert!((1_000..=100_000).contains(&ends), "{ends}");
+        before += ends;
     }
-    assert!(world.a.heard(|h| matches!(h, Heard::CircuitClosed(_, UTCP_CLOSE_MEMORY))) >= 1);
-}
-
-/// The relay that a connection's user pointer names.
-///
-/// # Safety
-/// It was set.
-unsafe fn relay_of(connection: *mut crate::ffi::utcp_connection) -> *const Relay {
-    // SAFETY: a live handle.
-    unsafe { utcp_connection_user(connection) }.cast_const().cast()
 }
 
 #[test]
@@ -236,7 +274,10 @@ fn tx_that_writes_is_called_again_in_the_same_call_but_not_for_ever() {
     });
     // SAFETY: a live endpoint.
     unsafe {
-        assert_eq!(utcp_endpoint_process(world.a.endpoint.get(), world.now), UTCP_OK);
+        assert_eq!(
+            utcp_endpoint_process(world.a.endpoint.get(), world.now),
+            UTCP_OK
+        );
     }
     assert!((2..=64).contains(&offers.get()), "{}", offers.get());
 }
@@ -248,14 +289,24 @@ fn refused_peers_and_circuits_leave_no_handle_behind() {
     let connection = world.connect();
     world.run(30_000_000);
     assert!(world.b.heard(|h| matches!(h, Heard::Incoming(_))) > 0);
-    assert_eq!(world.b.heard(|h| matches!(h, Heard::Verify(_) | Heard::Ready(_) | Heard::Closed(..))), 0);
+    assert_eq!(
+        world
+            .b
+            .heard(|h| matches!(h, Heard::Verify(_) | Heard::Ready(_) | Heard::Closed(..))),
+        0
+    );
     for heard in world.b.heard.borrow().iter() {
         if let Heard::Incoming(refused) = heard {
             // SAFETY: the endpoint lives, so its handles can be looked at.
             assert_eq!(unsafe { utcp_connection_free(*refused) }, UTCP_ERR_HANDLE);
         }
     }
-    assert_eq!(world.a.heard(|h| *h == Heard::Closed(connection, UTCP_CLOSE_HANDSHAKE)), 1);
+    assert_eq!(
+        world
+            .a
+            .heard(|h| *h == Heard::Closed(connection, UTCP_CLOSE_HANDSHAKE)),
+        1
+    );
     // SAFETY: a live handle.
     assert_eq!(unsafe { utcp_connection_free(connection) }, UTCP_OK);
     world.a.heard.borrow_mut().clear();
@@ -296,12 +347,21 @@ fn without_callbacks_peers_are_accepted_unless_they_must_be_verified() {
     world.run(30_000_000);
     assert!(world.b.heard.borrow().is_empty());
     // The side without connection_verify refuses; what the other makes of it depends on who was first.
-    assert_eq!(world.a.heard(|h| matches!(h, Heard::Closed(c, _) if *c == connection)), 1);
+    assert_eq!(
+        world
+            .a
+            .heard(|h| matches!(h, Heard::Closed(c, _) if *c == connection)),
+        1
+    );
     // A relay that never saw the handle cannot free it: the library has.
     // SAFETY: a live endpoint, freed once.
     unsafe {
         let shared = crate::ffi::shared::Shared::from_c(world.b.endpoint.get()).unwrap();
-        assert!(shared.connection(crate::endpoint::ConnectionId(1)).is_none());
+        assert!(
+            shared
+                .connection(crate::endpoint::ConnectionId(1))
+                .is_none()
+        );
     }
 }
 
@@ -314,7 +374,10 @@ fn masked_events_wait_until_they_are_unmasked() {
     // SAFETY: a live handle.
     unsafe {
         assert_eq!(utcp_circuit_set_events(accepted, 4), UTCP_ERR_RANGE);
-        assert_eq!(utcp_circuit_set_events(accepted, UTCP_EVENT_WRITABLE), UTCP_OK);
+        assert_eq!(
+            utcp_circuit_set_events(accepted, UTCP_EVENT_WRITABLE),
+            UTCP_OK
+        );
     }
     let readable = |world: &World| world.b.heard(|h| *h == Heard::Readable(accepted));
     let before = readable(&world);

@@ -126,11 +126,19 @@ fn freed_handles_are_recognized_while_the_endpoint_lives() {
         // A handle of one kind is none of another.
         assert!(all(&circuit_results(connection.cast()), UTCP_ERR_HANDLE));
         assert_eq!(utcp_endpoint_process(connection.cast(), 1), UTCP_ERR_HANDLE);
-        assert_eq!(utcp_connection_close(world.a.endpoint.get().cast()), UTCP_ERR_HANDLE);
+        assert_eq!(
+            utcp_connection_close(world.a.endpoint.get().cast()),
+            UTCP_ERR_HANDLE
+        );
     }
     world.run(1_000_000);
     let accepted = world.b.accepted();
-    assert_eq!(world.b.heard(|h| *h == Heard::CircuitClosed(accepted, UTCP_CLOSE_RESET)), 1);
+    assert_eq!(
+        world
+            .b
+            .heard(|h| *h == Heard::CircuitClosed(accepted, UTCP_CLOSE_RESET)),
+        1
+    );
     assert_eq!(world.a.heard(|h| matches!(h, Heard::CircuitClosed(..))), 0);
 }
 
@@ -156,7 +164,12 @@ fn the_control_circuit_is_lent_and_cannot_be_ended() {
         assert_eq!(write(control, b"x"), Err(UTCP_ERR_HANDLE));
     }
     world.run(1_000_000);
-    assert_eq!(world.b.heard(|h| matches!(h, Heard::Closed(_, UTCP_CLOSE_PEER))), 1);
+    assert_eq!(
+        world
+            .b
+            .heard(|h| matches!(h, Heard::Closed(_, UTCP_CLOSE_PEER))),
+        1
+    );
     assert_eq!(world.b.heard(|h| matches!(h, Heard::CircuitClosed(..))), 0);
 }
 
@@ -186,9 +199,10 @@ fn every_handle_can_be_freed_inside_its_own_callback() {
                 // SAFETY: the handle of the callback.
                 let result = unsafe {
                     match heard {
-                        Heard::Incoming(c) | Heard::Verify(c) | Heard::Ready(c) | Heard::Closed(c, _) => {
-                            utcp_connection_free(c)
-                        }
+                        Heard::Incoming(c)
+                        | Heard::Verify(c)
+                        | Heard::Ready(c)
+                        | Heard::Closed(c, _) => utcp_connection_free(c),
                         Heard::CircuitIncoming(_, c, _)
                         | Heard::Readable(c)
                         | Heard::Writable(c)
@@ -251,11 +265,17 @@ fn connections_are_found_by_address_under_the_same_handle() {
     // SAFETY: live handles and valid buffers.
     unsafe {
         let find = utcp_endpoint_find;
-        assert_eq!(find(endpoint, other.as_ptr(), other.len(), &raw mut found), UTCP_ERR_CLOSED);
+        assert_eq!(
+            find(endpoint, other.as_ptr(), other.len(), &raw mut found),
+            UTCP_ERR_CLOSED
+        );
         assert_eq!(found, null_mut());
         for address in [to, mapped] {
             found = null_mut();
-            assert_eq!(find(endpoint, address.as_ptr(), address.len(), &raw mut found), UTCP_OK);
+            assert_eq!(
+                find(endpoint, address.as_ptr(), address.len(), &raw mut found),
+                UTCP_OK
+            );
             assert_eq!(found, connection);
         }
         let mut second = null_mut();

@@ -67,12 +67,24 @@ fn datagrams_stay_whole_while_tx_calls_the_library() {
     world.run(5_000_000);
     let closed = |h: &Heard| *h == Heard::Closed(connection, UTCP_CLOSE_LOCAL);
     assert_eq!(world.a.heard(closed), 1);
-    assert_eq!(world.b.heard(|h| matches!(h, Heard::Closed(_, UTCP_CLOSE_PEER))), 1);
+    assert_eq!(
+        world
+            .b
+            .heard(|h| matches!(h, Heard::Closed(_, UTCP_CLOSE_PEER))),
+        1
+    );
     for relay in [&world.a, &world.b] {
         // Each circuit ends once, before its connection does.
         let heard = relay.heard.borrow();
-        let end = heard.iter().position(|h| matches!(h, Heard::Closed(..))).unwrap();
-        assert!(!heard[end..].iter().any(|h| matches!(h, Heard::CircuitClosed(..))));
+        let end = heard
+            .iter()
+            .position(|h| matches!(h, Heard::Closed(..)))
+            .unwrap();
+        assert!(
+            !heard[end..]
+                .iter()
+                .any(|h| matches!(h, Heard::CircuitClosed(..)))
+        );
     }
 }
 
@@ -88,11 +100,26 @@ fn a_batch_with_a_bad_datagram_is_refused_whole() {
         ecn: 0,
     };
     let bad = [
-        (crate::ffi::callbacks::utcp_datagram { ecn: 4, ..datagram }, UTCP_ERR_ARGUMENT),
-        (crate::ffi::callbacks::utcp_datagram { len: 1, ..datagram }, UTCP_ERR_NULL),
-        (crate::ffi::callbacks::utcp_datagram { address_len: 3, ..datagram }, UTCP_ERR_ARGUMENT),
         (
-            crate::ffi::callbacks::utcp_datagram { address: std::ptr::null(), ..datagram },
+            crate::ffi::callbacks::utcp_datagram { ecn: 4, ..datagram },
+            UTCP_ERR_ARGUMENT,
+        ),
+        (
+            crate::ffi::callbacks::utcp_datagram { len: 1, ..datagram },
+            UTCP_ERR_NULL,
+        ),
+        (
+            crate::ffi::callbacks::utcp_datagram {
+                address_len: 3,
+                ..datagram
+            },
+            UTCP_ERR_ARGUMENT,
+        ),
+        (
+            crate::ffi::callbacks::utcp_datagram {
+                address: std::ptr::null(),
+                ..datagram
+            },
             UTCP_ERR_NULL,
         ),
     ];
@@ -107,19 +134,30 @@ fn a_batch_with_a_bad_datagram_is_refused_whole() {
     for (bad, error) in bad {
         let batch = [datagram, bad];
         // SAFETY: a live endpoint and valid buffers.
-        let result =
-            unsafe { utcp_endpoint_inject_batch(endpoint, world.now, batch.as_ptr(), 2) };
+        let result = unsafe { utcp_endpoint_inject_batch(endpoint, world.now, batch.as_ptr(), 2) };
         assert_eq!((result, received()), (error, 0));
     }
     // SAFETY: a live endpoint and valid buffers.
     unsafe {
         let batch = [datagram, datagram];
-        assert_eq!(utcp_endpoint_inject_batch(endpoint, u64::MAX, batch.as_ptr(), 2), UTCP_ERR_ARGUMENT);
-        assert_eq!(utcp_endpoint_inject_batch(endpoint, world.now, std::ptr::null(), 2), UTCP_ERR_NULL);
+        assert_eq!(
+            utcp_endpoint_inject_batch(endpoint, u64::MAX, batch.as_ptr(), 2),
+            UTCP_ERR_ARGUMENT
+        );
+        assert_eq!(
+            utcp_endpoint_inject_batch(endpoint, world.now, std::ptr::null(), 2),
+            UTCP_ERR_NULL
+        );
         assert_eq!(received(), 0);
-        assert_eq!(utcp_endpoint_inject_batch(endpoint, world.now, batch.as_ptr(), 2), UTCP_OK);
+        assert_eq!(
+            utcp_endpoint_inject_batch(endpoint, world.now, batch.as_ptr(), 2),
+            UTCP_OK
+        );
         assert_eq!(received(), 2);
-        assert_eq!(utcp_endpoint_inject_batch(endpoint, world.now, std::ptr::null(), 0), UTCP_OK);
+        assert_eq!(
+            utcp_endpoint_inject_batch(endpoint, world.now, std::ptr::null(), 0),
+            UTCP_OK
+        );
     }
 }
 
@@ -141,7 +179,10 @@ fn a_capture_starts_with_its_header_each_time() {
         let user = std::ptr::from_mut(file).cast();
         // SAFETY: the vector outlives its use.
         unsafe {
-            assert_eq!(utcp_endpoint_set_capture(endpoint, Some(append), user), UTCP_OK);
+            assert_eq!(
+                utcp_endpoint_set_capture(endpoint, Some(append), user),
+                UTCP_OK
+            );
             write(circuit, b"in clear").unwrap();
             world.run(1_000_000);
             assert_eq!(utcp_endpoint_set_capture(endpoint, None, user), UTCP_OK);

@@ -20,7 +20,10 @@ fn after_a_panic_everything_is_refused_but_freeing() {
     unsafe {
         utcp_connection_set_user(connection, std::ptr::dangling_mut());
         assert_eq!(utcp_test_panic(endpoint), UTCP_ERR_INTERNAL);
-        assert_eq!(utcp_endpoint_process(endpoint, world.now), UTCP_ERR_INTERNAL);
+        assert_eq!(
+            utcp_endpoint_process(endpoint, world.now),
+            UTCP_ERR_INTERNAL
+        );
         assert_eq!(utcp_endpoint_set_accepting(endpoint, 1), UTCP_ERR_INTERNAL);
         assert_eq!(utcp_endpoint_next_deadline(endpoint), u64::MAX);
         assert_eq!(utcp_endpoint_memory(endpoint), 0);
@@ -34,7 +37,10 @@ fn after_a_panic_everything_is_refused_but_freeing() {
         assert!(utcp_circuit_connection(circuit).is_null());
         // The relay's own pointers are still to be had, so that it can clean up.
         assert!(!utcp_connection_user(connection).is_null());
-        assert_eq!(world.inject(&world.a, world.b.address, &[1, 2, 3]), UTCP_ERR_INTERNAL);
+        assert_eq!(
+            world.inject(&world.a, world.b.address, &[1, 2, 3]),
+            UTCP_ERR_INTERNAL
+        );
 
         assert_eq!(utcp_circuit_free(circuit), UTCP_OK);
         assert_eq!(utcp_circuit_free(circuit), UTCP_ERR_HANDLE);
@@ -63,7 +69,10 @@ fn a_panic_inside_a_callback_ends_the_call_around_it() {
             if wanted {
                 inside.set(inside.get() + 1);
                 // SAFETY: a live endpoint.
-                assert_eq!(unsafe { utcp_test_panic(relay.endpoint.get()) }, UTCP_ERR_INTERNAL);
+                assert_eq!(
+                    unsafe { utcp_test_panic(relay.endpoint.get()) },
+                    UTCP_ERR_INTERNAL
+                );
             }
         });
         // SAFETY: live handles.
@@ -72,9 +81,15 @@ fn a_panic_inside_a_callback_ends_the_call_around_it() {
                 utcp_connection_close(connection);
             }
             let endpoint = world.a.endpoint.get();
-            assert_eq!(utcp_endpoint_process(endpoint, world.now), UTCP_ERR_INTERNAL);
+            assert_eq!(
+                utcp_endpoint_process(endpoint, world.now),
+                UTCP_ERR_INTERNAL
+            );
             assert_eq!(calls.get(), 1, "no further callbacks after a panic");
-            assert_eq!(utcp_endpoint_process(endpoint, world.now), UTCP_ERR_INTERNAL);
+            assert_eq!(
+                utcp_endpoint_process(endpoint, world.now),
+                UTCP_ERR_INTERNAL
+            );
         }
     }
 }

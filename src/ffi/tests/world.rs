@@ -68,7 +68,11 @@ impl Relay {
     }
 
     pub fn heard(&self, wanted: impl Fn(&Heard) -> bool) -> usize {
-        self.heard.borrow().iter().filter(|heard| wanted(heard)).count()
+        self.heard
+            .borrow()
+            .iter()
+            .filter(|heard| wanted(heard))
+            .count()
     }
 
     /// The circuit that the peer opened last.
@@ -102,7 +106,10 @@ unsafe extern "C" fn tx(user: *mut c_void, batch: *const utcp_datagram, count: u
     // After whatever the relay did: all datagrams must still be whole.
     let taken = count.min(relay.room.get());
     // SAFETY: as the header says.
-    for datagram in unsafe { std::slice::from_raw_parts(batch, count) }.iter().take(taken) {
+    for datagram in unsafe { std::slice::from_raw_parts(batch, count) }
+        .iter()
+        .take(taken)
+    {
         // SAFETY: as the header says.
         let (to, data) = unsafe {
             (
@@ -200,8 +207,14 @@ pub fn config(seed: u8) -> *mut utcp_config {
     unsafe {
         let config = utcp_config_new();
         let (c, k) = (chain.as_ptr(), key.as_ptr());
-        assert_eq!(utcp_config_set_certificate(config, c, chain.len(), k, key.len()), UTCP_OK);
-        assert_eq!(utcp_config_set_seed(config, [seed; 32].as_ptr(), 32), UTCP_OK);
+        assert_eq!(
+            utcp_config_set_certificate(config, c, chain.len(), k, key.len()),
+            UTCP_OK
+        );
+        assert_eq!(
+            utcp_config_set_seed(config, [seed; 32].as_ptr(), 32),
+            UTCP_OK
+        );
         config
     }
 }
@@ -234,13 +247,20 @@ impl World {
             let mut endpoint = null_mut();
             // SAFETY: all pointers are live.
             unsafe {
-                assert_eq!(utcp_endpoint_new(config, callbacks, user, &raw mut endpoint), UTCP_OK);
+                assert_eq!(
+                    utcp_endpoint_new(config, callbacks, user, &raw mut endpoint),
+                    UTCP_OK
+                );
                 assert_eq!(utcp_config_free(config), UTCP_OK);
             }
             relay.endpoint.set(endpoint);
             relay
         };
-        World { a: relay(1, a), b: relay(2, b), now: 1_000_000 }
+        World {
+            a: relay(1, a),
+            b: relay(2, b),
+            now: 1_000_000,
+        }
     }
 
     fn relays(&self) -> [(&Relay, &Relay); 2] {
@@ -259,7 +279,10 @@ impl World {
                 // SAFETY: a live endpoint.
                 unsafe {
                     if utcp_endpoint_next_deadline(relay.endpoint.get()) <= self.now {
-                        assert_eq!(utcp_endpoint_process(relay.endpoint.get(), self.now), UTCP_OK);
+                        assert_eq!(
+                            utcp_endpoint_process(relay.endpoint.get(), self.now),
+                            UTCP_OK
+                        );
                         quiet = false;
                     }
                 }
@@ -321,14 +344,22 @@ impl World {
         let mut world = World::new();
         let connection = world.connect();
         world.run(1_000_000);
-        assert_eq!(world.a.heard(|h| matches!(h, Heard::Ready(c) if *c == connection)), 1);
+        assert_eq!(
+            world
+                .a
+                .heard(|h| matches!(h, Heard::Ready(c) if *c == connection)),
+            1
+        );
         world.b.ready();
         (world, connection)
     }
 
     pub fn free_endpoint(relay: &Relay) {
         // SAFETY: NULL or a live endpoint.
-        assert_eq!(unsafe { utcp_endpoint_free(relay.endpoint.take()) }, UTCP_OK);
+        assert_eq!(
+            unsafe { utcp_endpoint_free(relay.endpoint.take()) },
+            UTCP_OK
+        );
     }
 }
 

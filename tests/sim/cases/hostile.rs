@@ -68,9 +68,10 @@ fn siege(habit: Habit) {
                 net.fail("the connection did not stay");
             }
             net.assert_clean();
+            // A damaged copy of a hello that has a valid cookie may begin a handshake, and that may not get far.
             for host in &net.hosts {
-                let ready = host.connections.len();
-                assert_eq!(ready, 1, "no other connection was reported");
+                let ready = host.connections.values().filter(|c| c.ready.is_some());
+                assert_eq!(ready.count(), 1, "no other connection was reported");
             }
         });
     }

@@ -6,7 +6,7 @@ use utcp::time::{MILLISECOND, SECOND, Time};
 use super::{bad, broadband, fast, pure_delay, scripts};
 use crate::link::Link;
 use crate::net::{Net, seeds};
-use crate::plan;
+use crate::plan::{self, Step};
 use crate::rng::Rng;
 
 /// `lanes` numbers, each used by `generations` circuits one right after the other, from both ends.
@@ -81,10 +81,16 @@ fn a_reset_is_heard_after_half_a_round_trip() {
     seeds("reset", 2, |name, seed| {
         let mut net = Net::pair(name, seed, pure_delay);
         net.establish();
-        for (number, ends) in [
+        for (number, mut ends) in [
             (1, plan::abort_by_opener(50)),
             (2, plan::abort_by_acceptor(50)),
         ] {
+            // Not before the other end knows of the circuit, and its opener knows that.
+            let resetting = usize::from(number == 2);
+            let last = ends[resetting].steps.len() - 1;
+            ends[resetting]
+                .steps
+                .insert(last, Step::Pause(200 * MILLISECOND));
             let plan = net.open(0, 1, number, 0, ends);
             net.complete(20 * SECOND);
             let progress = net.shared.plans[plan].progress;
