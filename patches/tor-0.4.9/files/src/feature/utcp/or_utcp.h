@@ -1,0 +1,109 @@
+/* Copyright (c) 2026, the utcp contributors. */
+/* See LICENSE for licensing information */
+
+/**
+ * @file or_utcp.h
+ * @brief What the rest of Tor calls to carry OR connections over libutcp.
+ *
+ * A link over libutcp is an ordinary or_connection_t and channel_tls_t without
+ * a socket: its cells travel in one DTLS session with the peer, every circuit
+ * in a TCP connection of its own, the rest in the session's control circuit.
+ * Built with --enable-utcp; without it, every function here is an empty
+ * inline function.  All of this may be called from the main thread only.
+ **/
+
+#ifndef TOR_FEATURE_UTCP_OR_UTCP_H
+#define TOR_FEATURE_UTCP_OR_UTCP_H
+
+#include "core/or/or.h"
+
+struct control_connection_t;
+
+#ifdef USE_UTCP
+
+/* Set-up: or_utcp_endpoint.c */
+void or_utcp_tls_context_changed(void);
+void or_utcp_options_changed(void);
+uint16_t or_utcp_published_port(void);
+void or_utcp_free_all(void);
+size_t or_utcp_memory(void);
+size_t or_utcp_shed(size_t bytes);
+
+/* Links: or_utcp_link.c */
+bool or_utcp_is_link(const connection_t *conn);
+bool or_utcp_try_connect(or_connection_t *conn);
+bool or_utcp_start_reading(connection_t *conn);
+bool or_utcp_stop_reading(connection_t *conn);
+bool or_utcp_start_writing(connection_t *conn);
+bool or_utcp_outbuf_added(connection_t *conn);
+void or_utcp_conn_freed(or_connection_t *conn);
+int or_utcp_compare_channels(const channel_t *a, const channel_t *b);
+bool or_utcp_would_replace(const channel_t *chan);
+
+/* Circuits: or_utcp_stream.c */
+bool or_utcp_write_packed_cell(or_connection_t *conn, const char *body);
+int or_utcp_cells_ready(const channel_t *chan, const circuit_t *circ, int n);
+void or_utcp_circuit_blocked(circuit_t *circ, const channel_t *chan,
+                             int block);
+int or_utcp_num_cells_writeable(const or_connection_t *conn, int n);
+void or_utcp_destroy_queued(channel_t *chan);
+
+/* Statistics: or_utcp_stats.c */
+const char *or_utcp_transport_name(const or_connection_t *conn);
+const char *or_utcp_transport_keyword(const or_connection_t *conn);
+void or_utcp_log_heartbeat(void);
+int getinfo_helper_utcp(struct control_connection_t *control_conn,
+                        const char *question, char **answer,
+                        const char **errmsg);
+
+#else /* !defined(USE_UTCP) */
+
+static inline void or_utcp_tls_context_changed(void) {}
+static inline void or_utcp_options_changed(void) {}
+static inline uint16_t or_utcp_published_port(void) { return 0; }
+static inline void or_utcp_free_all(void) {}
+static inline size_t or_utcp_memory(void) { return 0; }
+static inline size_t or_utcp_shed(size_t bytes) { (void)bytes; return 0; }
+
+static inline bool
+or_utcp_is_link(const connection_t *conn) { (void)conn; return false; }
+static inline bool
+or_utcp_try_connect(or_connection_t *conn) { (void)conn; return false; }
+static inline bool
+or_utcp_start_reading(connection_t *conn) { (void)conn; return false; }
+static inline bool
+or_utcp_stop_reading(connection_t *conn) { (void)conn; return false; }
+static inline bool
+or_utcp_start_writing(connection_t *conn) { (void)conn; return false; }
+static inline bool
+or_utcp_outbuf_added(connection_t *conn) { (void)conn; return false; }
+static inline void
+or_utcp_conn_freed(or_connection_t *conn) { (void)conn; }
+static inline int
+or_utcp_compare_channels(const channel_t *a, const channel_t *b)
+{ (void)a; (void)b; return 0; }
+static inline bool
+or_utcp_would_replace(const channel_t *chan) { (void)chan; return false; }
+
+static inline bool
+or_utcp_write_packed_cell(or_connection_t *conn, const char *body)
+{ (void)conn; (void)body; return false; }
+static inline int
+or_utcp_cells_ready(const channel_t *chan, const circuit_t *circ, int n)
+{ (void)chan; (void)circ; return n; }
+static inline void
+or_utcp_circuit_blocked(circuit_t *circ, const channel_t *chan, int block)
+{ (void)circ; (void)chan; (void)block; }
+static inline int
+or_utcp_num_cells_writeable(const or_connection_t *conn, int n)
+{ (void)conn; return n; }
+static inline void or_utcp_destroy_queued(channel_t *chan) { (void)chan; }
+
+static inline const char *
+or_utcp_transport_keyword(const or_connection_t *conn)
+{ (void)conn; return ""; }
+static inline void or_utcp_log_heartbeat(void) {}
+
+#endif /* defined(USE_UTCP) */
+
+#endif /* !defined(TOR_FEATURE_UTCP_OR_UTCP_H) */
