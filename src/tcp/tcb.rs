@@ -249,7 +249,7 @@ impl Tcb {
 
     /// Octets not sent yet.
     pub(super) fn unsent(&self) -> u32 {
-        if self.fin_sent {
+        if self.fin_sent || self.state == State::Closed {
             return 0;
         }
         let end = self.queue_start + self.queue.len() as u32;
