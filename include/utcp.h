@@ -968,7 +968,7 @@ const char *utcp_error_string(int error);
 extern void OPENSSL_cleanse(void *pointer, size_t len);
 
 /**
- * A configuration with all defaults, which needs a certificate at least. NULL if memory is short.
+ * A configuration with all defaults, which needs a certificate at least. NULL only after an internal error.
  */
 struct utcp_config *utcp_config_new(void);
 

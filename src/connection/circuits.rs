@@ -319,7 +319,9 @@ impl Circuits {
             Role::Client => wire % 2 == 1,
             Role::Server => wire.is_multiple_of(2),
         };
+        // One that has ended stays here until the relay lets go of it, its tombstone not so long.
         opened_by_peer
+            && !self.circuits.contains_key(&wire)
             && wire != CONTROL
             && segment.flags.has(Flags::SYN)
             && !segment.flags.has(Flags::ACK)

@@ -183,7 +183,7 @@ pub(super) unsafe fn credentials<'a>(
     }
 }
 
-/// A configuration with all defaults, which needs a certificate at least. NULL if memory is short.
+/// A configuration with all defaults, which needs a certificate at least. NULL only after an internal error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_config_new() -> *mut utcp_config {
     guard(|| {
