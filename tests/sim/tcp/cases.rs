@@ -12,6 +12,8 @@ use crate::link::Link;
 use crate::net::seeds;
 use crate::rng::mix;
 
+type Named = (&'static str, Box<dyn Fn() -> Link>);
+
 fn line() -> Link {
     Link::new().rate(1_250_000, 64_000).delay(20 * MILLISECOND)
 }
@@ -52,7 +54,7 @@ fn ours_moves_data_both_ways_under_every_impairment() {
                 ..settings()
             };
             // No corruption: TCP's checksum misses one in some hundred such packets, and DTLS none.
-            let links: [(&str, Box<dyn Fn() -> Link>); 5] = [
+            let links: [Named; 5] = [
                 ("loss", Box::new(move || line().loss(degree))),
                 ("burst", Box::new(move || line().burst_loss(degree, 5.0))),
                 (
