@@ -2,6 +2,8 @@
 
 pub mod circuit;
 pub mod circuits;
+#[cfg(test)]
+mod tests;
 mod tombstones;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -249,6 +249,7 @@ impl Tcb {
 
     /// Octets not sent yet.
     pub(super) fn unsent(&self) -> u32 {
+        // After the end the queue is empty, though not all of it was sent.
         if self.fin_sent || self.state == State::Closed {
             return 0;
         }
