@@ -292,7 +292,8 @@ impl Circuits {
         }
         match self.tombstones.get(now, wire) {
             Some(Tombstone::TimeWait { seq, ack }) => {
-                if segment.flags.has(Flags::FIN) && !segment.flags.has(Flags::RST) {
+                // Not the FIN alone: a peer whose last data is unacknowledged repeats that first, and nothing else.
+                if !segment.is_empty() && !segment.flags.has(Flags::RST) {
                     self.reply(Reply {
                         circuit: wire,
                         flags: Flags::ACK,
