@@ -3,12 +3,15 @@
 
 usage: echo_test.py BUILD_DIRECTORY [NAME...]
 
+With UTCP_ECHO_UNDER="valgrind ..." in the environment, utcp-echo runs under that command.
+
 Nothing here asserts how long something takes. PATIENCE only ends a test that hangs.
 """
 import os
 import random
 import re
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -100,14 +103,14 @@ class Program:
 
 class Tests:
     def __init__(self, build):
-        self.echo = os.path.join(build, "utcp-echo")
+        self.echo = [*shlex.split(os.environ.get("UTCP_ECHO_UNDER", "")), os.path.join(build, "utcp-echo")]
         self.lossy = os.path.join(build, "utcp-lossy")
 
     def serve(self, address=(LOOPBACK, 0), *options):
-        return Program(self.echo, "serve", "%s:%d" % tuple(address), *map(str, options))
+        return Program(*self.echo, "serve", "%s:%d" % tuple(address), *map(str, options))
 
     def send(self, address, *options):
-        return Program(self.echo, "send", "%s:%d" % tuple(address), *map(str, options))
+        return Program(*self.echo, "send", "%s:%d" % tuple(address), *map(str, options))
 
     @staticmethod
     def succeeded(client, circuits, octets):
@@ -136,6 +139,15 @@ class Tests:
         server.wait_for(r"^closed .*reason=3 circuits_accepted=200 payload_sent=20000000 payload_received=20000000 ")
         f = self.served(server)
         expect(f["handshakes_completed"] == 1 and f["handshakes_failed"] == 0, f"handshakes: {f}")
+
+    def small(self):
+        """What can be done under a slow checker: a transfer, a second client that is interrupted, clean ends."""
+        server = self.serve()
+        self.succeeded(self.send(server.address(), "--circuits", 10, "--bytes", 30000), 10, 30000)
+        client = self.send(server.address(), "--circuits", 10000, "--bytes", 10000, "--progress")
+        client.wait_for(r"^done 2$")
+        expect(client.stop(signal.SIGINT) == 1, "the interrupted client did not end well")
+        self.served(server)
 
     def wrong_pin(self):
         """A client that wants somebody else does not talk to this server."""

@@ -210,6 +210,32 @@ plaintext_alerts_in_handshakes(void **state)
   }
 }
 
+/* The source of a datagram can be forged to what nobody can be: counted, and not an error of the relay's. */
+static void
+impossible_sources(void **state)
+{
+  struct fixture *f = fixture_new(*state);
+  struct sockaddr_in port_0 = stranger(0), any = stranger(7), multicast = stranger(7);
+  any.sin_addr.s_addr = 0;
+  multicast.sin_addr.s_addr = htonl(0xe0000001);
+  struct sockaddr_in6 any6 = { .sin6_family = AF_INET6, .sin6_port = htons(7) };
+  const utcp_datagram batch[] = {
+    { .address = (struct sockaddr *)&port_0, .address_len = sizeof port_0, .data = f->tape.cut[0].data,
+      .len = f->tape.cut[0].len },
+    { .address = (struct sockaddr *)&any, .address_len = sizeof any, .data = f->tape.cut[0].data,
+      .len = f->tape.cut[0].len },
+    { .address = (struct sockaddr *)&multicast, .address_len = sizeof multicast, .data = f->tape.cut[0].data,
+      .len = f->tape.cut[0].len },
+    { .address = (struct sockaddr *)&any6, .address_len = sizeof any6, .data = f->tape.cut[0].data,
+      .len = f->tape.cut[0].len },
+  };
+  uint64_t before = endpoint_stats(f->p.b).dropped_address, cookies = endpoint_stats(f->p.b).cookies_sent;
+  assert_int_equal(utcp_endpoint_inject_batch(f->p.b->endpoint, f->p.net->now, batch, 4), UTCP_OK);
+  assert_int_equal(endpoint_stats(f->p.b).dropped_address - before, 4);
+  assert_int_equal(endpoint_stats(f->p.b).cookies_sent, cookies);
+  fixture_finish(f);
+}
+
 /* ClientHellos without a cookie: one answer each at most, not larger than the question, and no state. */
 static void
 forged_client_hellos(void **state)
@@ -317,6 +343,7 @@ main(void)
     NET_TEST(replays),
     NET_TEST(plaintext_alerts),
     NET_TEST(plaintext_alerts_in_handshakes),
+    NET_TEST(impossible_sources),
     NET_TEST(forged_client_hellos),
     NET_TEST(stolen_cookie),
     NET_TEST(client_hello_from_the_peers_address),

@@ -31,6 +31,7 @@ callbacks_layout(void **state)
 {
   (void)state;
   SIZE(utcp_callbacks, 80);
+  assert_int_equal(UTCP_CALLBACKS_SIZE_V1, 80);
   AT(utcp_callbacks, size, 0);
   AT(utcp_callbacks, tx, 8);
   AT(utcp_callbacks, connection_incoming, 16);
@@ -48,6 +49,7 @@ circuit_info_layout(void **state)
 {
   (void)state;
   SIZE(utcp_circuit_info, 232);
+  assert_int_equal(UTCP_CIRCUIT_INFO_SIZE_V1, 232);
   MEMBER(utcp_circuit_info, size, 0, 8);
   MEMBER(utcp_circuit_info, number, 8, 4);
   MEMBER(utcp_circuit_info, wire_id, 12, 4);
@@ -89,6 +91,7 @@ connection_stats_layout(void **state)
 {
   (void)state;
   SIZE(utcp_connection_stats, 208);
+  assert_int_equal(UTCP_CONNECTION_STATS_SIZE_V1, 208);
   MEMBER(utcp_connection_stats, size, 0, 8);
   MEMBER(utcp_connection_stats, role, 8, 4);
   MEMBER(utcp_connection_stats, state, 12, 4);
@@ -126,6 +129,7 @@ endpoint_stats_layout(void **state)
 {
   (void)state;
   SIZE(utcp_endpoint_stats, 168);
+  assert_int_equal(UTCP_ENDPOINT_STATS_SIZE_V1, 168);
   MEMBER(utcp_endpoint_stats, size, 0, 8);
 #define NEXT(member, index) MEMBER(utcp_endpoint_stats, member, 8 + 8 * (index), 8)
   NEXT(connections, 0);
@@ -159,7 +163,7 @@ numbers_are_the_published_ones(void **state)
     { UTCP_OK, 0 }, { UTCP_ERR_NULL, -10 }, { UTCP_ERR_ARGUMENT, -11 }, { UTCP_ERR_RANGE, -12 },
     { UTCP_ERR_SIZE, -13 }, { UTCP_ERR_HANDLE, -14 }, { UTCP_ERR_STATE, -20 }, { UTCP_ERR_CLOSED, -21 },
     { UTCP_ERR_BUSY, -22 }, { UTCP_ERR_WOULD_BLOCK, -23 }, { UTCP_ERR_END, -24 }, { UTCP_ERR_IN_USE, -30 },
-    { UTCP_ERR_LIMIT, -31 }, { UTCP_ERR_REFUSING, -32 }, { UTCP_ERR_MEMORY, -33 }, { UTCP_ERR_CERTIFICATE, -40 },
+    { UTCP_ERR_LIMIT, -31 }, { UTCP_ERR_MEMORY, -33 }, { UTCP_ERR_CERTIFICATE, -40 },
     { UTCP_ERR_TLS, -41 }, { UTCP_ERR_INTERNAL, -90 },
     { UTCP_CLOSE_DONE, 1 }, { UTCP_CLOSE_LOCAL, 2 }, { UTCP_CLOSE_PEER, 3 }, { UTCP_CLOSE_RESET, 4 },
     { UTCP_CLOSE_TIMEOUT, 5 }, { UTCP_CLOSE_HANDSHAKE, 6 }, { UTCP_CLOSE_VERIFY, 7 }, { UTCP_CLOSE_RESTARTED, 8 },
@@ -170,6 +174,11 @@ numbers_are_the_published_ones(void **state)
     { UTCP_OPTION_HANDSHAKE_TIMEOUT, 10 }, { UTCP_OPTION_DEAD_TIMEOUT, 11 }, { UTCP_OPTION_MEMORY_BUDGET, 12 },
     { UTCP_CONGESTION_NEWRENO, 1 }, { UTCP_CONGESTION_CUBIC, 2 }, { UTCP_ROLE_CLIENT, 1 }, { UTCP_ROLE_SERVER, 2 },
     { UTCP_EVENT_READABLE, 1 }, { UTCP_EVENT_WRITABLE, 2 },
+    { UTCP_TCP_SYN_SENT, 1 }, { UTCP_TCP_SYN_RECEIVED, 2 }, { UTCP_TCP_ESTABLISHED, 3 }, { UTCP_TCP_FIN_WAIT_1, 4 },
+    { UTCP_TCP_FIN_WAIT_2, 5 }, { UTCP_TCP_CLOSE_WAIT, 6 }, { UTCP_TCP_CLOSING, 7 }, { UTCP_TCP_LAST_ACK, 8 },
+    { UTCP_TCP_TIME_WAIT, 9 }, { UTCP_TCP_CLOSED, 10 },
+    { UTCP_CONNECTION_HANDSHAKING, 1 }, { UTCP_CONNECTION_READY, 2 }, { UTCP_CONNECTION_CLOSED, 3 },
+    { UTCP_LOG_ERROR, 1 }, { UTCP_LOG_WARN, 2 }, { UTCP_LOG_INFO, 3 }, { UTCP_LOG_DEBUG, 4 }, { UTCP_LOG_TRACE, 5 },
   };
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
     assert_int_equal(numbers[i].number, numbers[i].expected);

@@ -33,7 +33,7 @@ clean_transfer_adds_up(void **state)
     assert_int_equal(x.number, 100 + i);
     assert_int_equal(y.number, 100 + i);
     assert_int_equal(x.wire_id, y.wire_id);
-    assert_int_equal(x.state, 3);
+    assert_int_equal(x.state, UTCP_TCP_ESTABLISHED);
     assert_int_equal(x.bytes_sent, total);
     assert_int_equal(x.bytes_acked, total);
     assert_int_equal(x.bytes_received, total);
@@ -196,18 +196,19 @@ states_of_tcp(void **state)
   struct pair p = pair_new(*state, NULL, NULL);
   utcp_circuit *x = open_circuit(p.a, p.ab, 3);
   assert_int_equal(circuit_info(x).state, UTCP_TCP_SYN_SENT);
-  RUN_UNTIL(p.net, 10 * SECOND, circuit_info(x).state == 3);
+  RUN_UNTIL(p.net, 10 * SECOND, circuit_info(x).state == UTCP_TCP_ESTABLISHED);
   utcp_circuit *y = host_last(p.b, EV_CIRCUIT_INCOMING)->circuit;
-  RUN_UNTIL(p.net, 10 * SECOND, circuit_info(y).state == 3);
+  RUN_UNTIL(p.net, 10 * SECOND, circuit_info(y).state == UTCP_TCP_ESTABLISHED);
   assert_int_equal(utcp_circuit_finish(x), UTCP_OK);
-  RUN_UNTIL(p.net, 10 * SECOND, circuit_info(x).state == 4);
-  RUN_UNTIL(p.net, 10 * SECOND, circuit_info(y).state == 6);
-  RUN_UNTIL(p.net, 10 * SECOND, circuit_info(x).state == 5);
+  RUN_UNTIL(p.net, 10 * SECOND, circuit_info(x).state == UTCP_TCP_FIN_WAIT_1);
+  RUN_UNTIL(p.net, 10 * SECOND, circuit_info(y).state == UTCP_TCP_CLOSE_WAIT);
+  RUN_UNTIL(p.net, 10 * SECOND, circuit_info(x).state == UTCP_TCP_FIN_WAIT_2);
   assert_int_equal(utcp_circuit_finish(y), UTCP_OK);
-  RUN_UNTIL(p.net, 10 * SECOND, circuit_info(y).state == 8);
-  RUN_UNTIL(p.net, 10 * SECOND, circuit_info(y).state == 10);
-  RUN_UNTIL(p.net, 10 * SECOND, circuit_info(x).state == 9 || circuit_info(x).state == 10);
-  RUN_UNTIL(p.net, 600 * SECOND, circuit_info(x).state == 10 || host_circuit_closed(p.a, x));
+  RUN_UNTIL(p.net, 10 * SECOND, circuit_info(y).state == UTCP_TCP_LAST_ACK);
+  RUN_UNTIL(p.net, 10 * SECOND, circuit_info(y).state == UTCP_TCP_CLOSED);
+  RUN_UNTIL(p.net, 10 * SECOND,
+            circuit_info(x).state == UTCP_TCP_TIME_WAIT || circuit_info(x).state == UTCP_TCP_CLOSED);
+  RUN_UNTIL(p.net, 600 * SECOND, circuit_info(x).state == UTCP_TCP_CLOSED || host_circuit_closed(p.a, x));
 }
 
 /* The last values stay readable after the end. */
@@ -219,10 +220,10 @@ statistics_outlive_the_connection(void **state)
   assert_int_equal(utcp_connection_close(p.ab), UTCP_OK);
   RUN_UNTIL(p.net, 10 * SECOND, host_closed(p.a, p.ab) && host_closed(p.b, p.ba));
   utcp_connection_stats a = connection_stats(p.ab);
-  assert_int_equal(a.state, 3);
+  assert_int_equal(a.state, UTCP_CONNECTION_CLOSED);
   assert_int_equal(a.payload_sent, 50000);
   utcp_circuit_info x = circuit_info(p.a->streams[0]->circuit);
-  assert_int_equal(x.state, 10);
+  assert_int_equal(x.state, UTCP_TCP_CLOSED);
   assert_int_equal(x.bytes_acked, 50000);
   assert_int_equal(endpoint_stats(p.a).connections, 0);
   assert_int_equal(endpoint_stats(p.a).circuits, 0);

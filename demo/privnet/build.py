@@ -100,6 +100,7 @@ class Builder:
         key = hash_of([source / "configure.ac", source / "src/core/or/or.h"], str(source), *CONFIGURE)
         tree = self._work / f"tor-plain-{key}"
         if not (tree / "built").exists():
+            self._remove_old("tor-plain-*")
             await self._copy(source, tree)
             await self._configure_and_make(tree, "unpatched Tor", [], {})
             (tree / "built").touch()
@@ -111,39 +112,56 @@ class Builder:
         log = self._work / "library.log"
         log.unlink(missing_ok=True)
         self._progress.step("building the library")
-        for target in ("all", "install"):
-            await run(["nice", "make", target, f"PREFIX={prefix}"], log, f"make {target}", 3600,
+        where = [f"PREFIX={prefix}", f"LIBDIR={prefix}/lib", f"INCLUDEDIR={prefix}/include", "DESTDIR="]
+        for target, words in (("all", []), ("install", where)):
+            await run(["nice", "make", target, *words], log, f"make {target}", 3600, env=environment({}),
                       tick=lambda: self._progress.update("building the library"), cwd=self._project)  # fmt: skip
         return prefix
 
     async def _patched(self, source: Path) -> Path:
-        """Tor with the patch. The tree is made anew when Tor, patch or header change; when only the
-        library does, it is linked again."""
+        """Tor with the patch. The tree is made anew when Tor or the hooks in its files change; when
+        only our own files or the library do, what depends on them is."""
         prefix = await self._library()
         patches = self._project / "patches"
+        ours = sorted(patches.glob("tor-*/files"))
+        names = [str(file.relative_to(patches)) for top in ours for file in sorted(top.rglob("*"))]
         key = hash_of(
-            [source / "configure.ac", source / "src/core/or/or.h", patches, prefix / "include"], str(source), *CONFIGURE
-        )
+            [source / "configure.ac", source / "src/core/or/or.h", patches / "apply", *sorted(patches.glob("tor-*/hooks"))],
+            str(source), *CONFIGURE, *names,
+        )  # fmt: skip
         tree = self._work / f"tor-patched-{key}"
         archive = prefix / "lib" / "libutcp.a"
-        linked = hash_of([archive])
+        content = hash_of([archive, prefix / "include", *ours])
         stamp = tree / "built"
         before = stamp.read_text("ascii") if stamp.exists() else None
-        if before == linked:
+        if before == content:
             return tree
         what = "patched Tor"
-        environment = link_with(archive, prefix)
+        linking = link_with(archive, prefix)
+        log = tree / "build.log"
         if before is None:
+            self._remove_old("tor-patched-*")
             await self._copy(source, tree)
             self._progress.step("patching Tor")
-            await run([patches / "apply", tree], tree / "build.log", "patching Tor", 300)
-            await self._configure_and_make(tree, what, ["--enable-utcp"], environment)
+            await run([patches / "apply", tree], log, "patching Tor", 600,
+                      tick=lambda: self._progress.update("patching Tor and making its configure"))  # fmt: skip
+            await self._configure_and_make(tree, what, ["--enable-utcp"], linking)
         else:
-            stamp.unlink()
+            # A build that is interrupted from here on is taken up again by the next run.
+            stamp.write_text("incomplete", "ascii")
+            log.unlink()
+            await run([patches / "apply", tree], log, "patching Tor", 300)
+            # Tor's makefile does not know that the program depends on the library.
             program(tree).unlink(missing_ok=True)
-            await self._make(tree, what, {**os.environ, **environment})
-        stamp.write_text(linked, "ascii")
+            await self._make(tree, what, environment(linking))
+        stamp.write_text(content, "ascii")
         return tree
+
+    def _remove_old(self, pattern: str, keep: int = 1) -> None:
+        """Removes trees of earlier versions, except the latest."""
+        trees = sorted(self._work.glob(pattern), key=lambda tree: tree.stat().st_mtime)
+        for tree in trees[:-keep]:
+            shutil.rmtree(tree, ignore_errors=True)
 
     async def _copy(self, source: Path, tree: Path) -> None:
         """A fresh copy of the source, without anything that was built in it."""
@@ -152,9 +170,9 @@ class Builder:
         ignore = shutil.ignore_patterns(*(f"*{end}" for end in PRODUCTS), ".git", ".deps", "Makefile", "config.status")
         shutil.copytree(source, tree, ignore=ignore, symlinks=True)
 
-    async def _configure_and_make(self, tree: Path, what: str, more: list[str], environment: dict[str, str]) -> None:
+    async def _configure_and_make(self, tree: Path, what: str, more: list[str], variables: dict[str, str]) -> None:
         log = tree / "build.log"
-        env = {**os.environ, **environment}
+        env = environment(variables)
         if not (tree / "configure").exists():  # a tree out of Tor's repository
             await run(["autoreconf", "-fi"], log, f"autoreconf for {what}", 300, cwd=tree)
         self._progress.step(f"configuring {what} (about half a minute)")
@@ -174,6 +192,12 @@ class Builder:
 
 def program(tree: Path) -> Path:
     return tree / "src/app/tor"
+
+
+def environment(variables: dict[str, str]) -> dict[str, str]:
+    """The environment of a build: ours, without what a `make` above has put there for its own."""
+    ours = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")}
+    return {**ours, **variables}
 
 
 def link_with(archive: Path, prefix: Path) -> dict[str, str]:

@@ -22,6 +22,8 @@ class PinningClient:
         self._attach: dict[str, tuple[str, asyncio.Future]] = {}
         self._tasks: set[asyncio.Task] = set()
         self._gone: dict[str, str] = {}
+        self._sources: dict[str, str] = {}  # stream -> where it comes from
+        self._detached: dict[str, str] = {}  # where a stream comes from -> why it left its circuit
 
     async def connect(self) -> None:
         await self._control.connect(
@@ -70,6 +72,10 @@ class PinningClient:
         """Why a circuit that was built does not exist any more, or None while it does."""
         return self._gone.get(circuit)
 
+    def detached(self, source: str) -> str | None:
+        """Why the stream from `source` left its circuit, or None if it did not."""
+        return self._detached.get(source)
+
     def expect(self, source: str, circuit: str) -> asyncio.Future:
         """The stream that comes from `source` (address:port) shall go on `circuit`.
 
@@ -83,12 +89,8 @@ class PinningClient:
         words = line.split()
         if words[0] == "CIRC":
             self._on_circuit(words[1], words[2], keywords(words[3:]))
-        elif words[0] == "STREAM" and words[2] == "NEW":
-            source = keywords(words[3:]).get("SOURCE_ADDR", "")
-            if source in self._attach:
-                task = asyncio.create_task(self._put(words[1], *self._attach.pop(source)))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+        elif words[0] == "STREAM":
+            self._on_stream(words[1], words[2], keywords(words[3:]))
 
     def _on_circuit(self, circuit: str, status: str, values: dict[str, str]) -> None:
         built = self._built.setdefault(circuit, asyncio.get_running_loop().create_future())
@@ -102,6 +104,30 @@ class PinningClient:
             if not built.done():
                 built.set_exception(CircuitError(reason))
                 built.exception()  # seen: it may be a circuit nobody waits for
+
+    def _on_stream(self, stream: str, status: str, values: dict[str, str]) -> None:
+        source = values.get("SOURCE_ADDR", "")
+        if status == "NEW" and source in self._attach:
+            self._sources[stream] = source
+            self._in_background(self._put(stream, *self._attach.pop(source)))
+        elif status == "DETACHED" and stream in self._sources:
+            # The exit refused. Tor would wait for another circuit; here there is none.
+            reason = values.get("REMOTE_REASON") or values.get("REASON", "unknown reason")
+            self._detached[self._sources[stream]] = reason
+            self._in_background(self._close_stream(stream))
+        elif status == "CLOSED":
+            self._sources.pop(stream, None)
+
+    def _in_background(self, coroutine) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _close_stream(self, stream: str) -> None:
+        try:
+            await self._control.command(f"CLOSESTREAM {stream} 1")
+        except ControlError:
+            pass  # it is closed already
 
     async def _put(self, stream: str, circuit: str, attached: asyncio.Future) -> None:
         try:

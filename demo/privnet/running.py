@@ -184,6 +184,8 @@ class RunningNetwork:
             control = self.controls[node.name]
             if await control.info("status/enough-dir-info") != "1":
                 return [f"{node.name}: enough directory information"]
+            if not await has(control, "exit-policy/full"):
+                return [f"{node.name}: a descriptor of its own"]  # until then it refuses all streams
             return [line for line in await self._ports_missing() if line.startswith(f"{node.name}:")]
 
         await self.wait_for(f"{node.name} to be ready again", missing, 60.0)

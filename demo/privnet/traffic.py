@@ -50,11 +50,20 @@ async def download(
     begin = time.monotonic()
     done = 0
     writer = None
+    source = ""
+
+    def state() -> str:
+        if refused := client.detached(source):
+            return f"the exit refused: {refused}"
+        reason = client.gone(circuit)
+        return f"its circuit is gone ({reason})" if reason else "its circuit is open"
+
     try:
         async with asyncio.timeout(stall) as patience:
             reader, writer = await asyncio.open_connection(client.node.address, SOCKS_PORT)
             host, port = writer.get_extra_info("sockname")[:2]
-            attached = client.expect(f"{host}:{port}", circuit)
+            source = f"{host}:{port}"
+            attached = client.expect(source, circuit)
             await _socks_connect(reader, writer, web_host, WEB_PORT, attached)
             writer.write(f"GET {path_of(wanted.name, wanted.size)} HTTP/1.0\r\n\r\n".encode())
             head = await reader.readuntil(b"\r\n\r\n")
@@ -67,13 +76,9 @@ async def download(
                 on_bytes(len(block))
                 patience.reschedule(asyncio.get_running_loop().time() + stall)
     except TimeoutError:
-        reason = client.gone(circuit)
-        state = f"its circuit is gone ({reason})" if reason else "its circuit is open"
-        raise DownloadError(f"{what}: nothing arrived for {stall:.0f} s after {done} bytes; {state}") from None
+        raise DownloadError(f"{what}: nothing arrived for {stall:.0f} s after {done} bytes; {state()}") from None
     except (OSError, EOFError, asyncio.LimitOverrunError, CircuitError) as error:
-        reason = client.gone(circuit)
-        also = f"; its circuit is gone ({reason})" if reason else ""
-        raise DownloadError(f"{what}: {error or type(error).__name__} after {done} bytes{also}") from error
+        raise DownloadError(f"{what}: {error or type(error).__name__} after {done} bytes; {state()}") from error
     finally:
         if writer is not None:
             writer.close()

@@ -292,7 +292,8 @@ impl Circuits {
         }
         match self.tombstones.get(now, wire) {
             Some(Tombstone::TimeWait { seq, ack }) => {
-                if segment.flags.has(Flags::FIN) && !segment.flags.has(Flags::RST) {
+                // Not the FIN alone: a peer whose last data is unacknowledged repeats that first, and nothing else.
+                if !segment.is_empty() && !segment.flags.has(Flags::RST) {
                     self.reply(Reply {
                         circuit: wire,
                         flags: Flags::ACK,
@@ -319,7 +320,9 @@ impl Circuits {
             Role::Client => wire % 2 == 1,
             Role::Server => wire.is_multiple_of(2),
         };
+        // One that has ended stays here until the relay lets go of it, its tombstone not so long.
         opened_by_peer
+            && !self.circuits.contains_key(&wire)
             && wire != CONTROL
             && segment.flags.has(Flags::SYN)
             && !segment.flags.has(Flags::ACK)

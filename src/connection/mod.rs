@@ -2,6 +2,8 @@
 
 pub mod circuit;
 pub mod circuits;
+#[cfg(test)]
+mod tests;
 mod tombstones;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -165,10 +167,7 @@ impl Connection {
         let mut plain = std::mem::take(&mut self.plain);
         let mut genuine = false;
         let mut first = true;
-        loop {
-            let Some(session) = &mut self.session else {
-                break;
-            };
+        while let Some(session) = &mut self.session {
             let incoming = if first {
                 session.receive(now, datagram, &mut plain)
             } else {

@@ -20,13 +20,12 @@ use crate::connection::circuits::CONTROL;
 use crate::connection::{Connection, Phase};
 use crate::dtls::{Context, Session};
 use crate::error::{CloseReason, Error};
-use crate::pool::Pool;
 use crate::rng::Rng;
 use crate::stats::{ConnectionInfo, EndpointStats};
 use crate::time::Time;
 use demux::Peer;
 use shared::Shared;
-use timers::{Owner, Timers};
+use timers::Owner;
 
 /// Datagrams that wait for the socket; while there are as many, circuits wait.
 const OUTPUT_BOUND: usize = 512;
@@ -129,15 +128,7 @@ impl Endpoint {
         let mut rng = Rng::new(config.seed);
         let dtls = Context::new(&config, rng.secret())?;
         Ok(Endpoint {
-            shared: Shared {
-                pool: Pool::new(config.memory_budget),
-                timers: Timers::default(),
-                events: VecDeque::new(),
-                memory_waiters: Vec::new(),
-                rng,
-                capture: None,
-                config,
-            },
+            shared: Shared::new(config, rng),
             dtls,
             connections: BTreeMap::new(),
             peers: BTreeMap::new(),

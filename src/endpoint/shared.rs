@@ -30,6 +30,19 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// All empty.
+    pub fn new(config: Config, rng: Rng) -> Shared {
+        Shared {
+            pool: Pool::new(config.memory_budget),
+            timers: Timers::default(),
+            events: VecDeque::new(),
+            memory_waiters: Vec::new(),
+            rng,
+            capture: None,
+            config,
+        }
+    }
+
     /// Where captured packets go, if there is room.
     pub fn capture(&mut self) -> Option<&mut Vec<u8>> {
         self.capture.as_mut().filter(|c| c.len() < CAPTURE_BOUND)

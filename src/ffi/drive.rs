@@ -9,7 +9,7 @@ use super::address::Address;
 use super::handle::ConnectionSlot;
 use super::shared::Shared;
 use crate::endpoint::{CircuitId, ConnectionId, Endpoint, Event};
-use crate::error::Error;
+use crate::error::{CloseReason, Error};
 use crate::time::Time;
 
 /// Bounds on one call, so that callbacks which keep making work cannot hold the relay's loop for ever. What is left
@@ -78,6 +78,7 @@ impl<'a> Drive<'a> {
             };
             self.left.events -= 1;
             any = true;
+            note(event);
             self.tell(event)?;
             if self.shared.is_poisoned() {
                 return Err(Error::Internal);
@@ -296,6 +297,38 @@ impl<'a> Drive<'a> {
             shared.call(|| unsafe { callback(user, data.as_ptr(), data.len()) });
         }
         Ok(())
+    }
+}
+
+/// Logs an event. What a peer that is not known yet can bring about is below the level that operators run at.
+fn note(event: Event) {
+    const CONNECTION: &str = "utcp::connection";
+    const CIRCUIT: &str = "utcp::circuit";
+    match event {
+        Event::ConnectionIncoming(id, address) => {
+            log::debug!(target: CONNECTION, "{}: {address} wants to connect", id.0);
+        }
+        Event::ConnectionVerify(id) => {
+            log::debug!(target: CONNECTION, "{}: handshake complete", id.0)
+        }
+        Event::ConnectionReady(id) => log::info!(target: CONNECTION, "{}: ready", id.0),
+        Event::ConnectionClosed(id, reason) => {
+            let level = match reason {
+                CloseReason::Handshake | CloseReason::Verify | CloseReason::Refused => {
+                    log::Level::Debug
+                }
+                _ => log::Level::Info,
+            };
+            log::log!(target: CONNECTION, level, "{}: {}", id.0, reason.text());
+        }
+        Event::CircuitIncoming(connection, id, number) => {
+            log::debug!(target: CIRCUIT, "{:x}: number {number}, opened on {}", id.0, connection.0);
+        }
+        Event::Readable(id) => log::trace!(target: CIRCUIT, "{:x}: readable", id.0),
+        Event::Writable(id) => log::trace!(target: CIRCUIT, "{:x}: writable", id.0),
+        Event::CircuitClosed(id, reason) => {
+            log::debug!(target: CIRCUIT, "{:x}: {}", id.0, reason.text());
+        }
     }
 }
 

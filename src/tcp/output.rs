@@ -374,8 +374,8 @@ impl Tcb {
         if self.retransmit_at == Time::NEVER {
             self.retransmit_at = now + self.rtt.rto();
         }
-        if self.rate > 0 {
-            let span = (plan.payload as u64).saturating_mul(1_000_000) / self.rate;
+        let micros = (plan.payload as u64).saturating_mul(1_000_000);
+        if let Some(span) = micros.checked_div(self.rate) {
             self.next_send = self.next_send.max(now - RATE_BURST) + span;
         }
     }

@@ -249,7 +249,8 @@ impl Tcb {
 
     /// Octets not sent yet.
     pub(super) fn unsent(&self) -> u32 {
-        if self.fin_sent {
+        // After the end the queue is empty, though not all of it was sent.
+        if self.fin_sent || self.state == State::Closed {
             return 0;
         }
         let end = self.queue_start + self.queue.len() as u32;

@@ -773,3 +773,15 @@ fn no_memory_means_loss_and_nothing_worse() {
     s.data(IRS + 1, b"x").unwrap();
     assert_eq!(s.read_all(), b"x");
 }
+
+#[test]
+fn nothing_is_left_to_do_for_a_circuit_that_ended_with_data_outstanding() {
+    let mut s = Script::established();
+    s.tcb.set_rate(1_000);
+    s.write(5_000);
+    s.sent();
+    s.tcb.abort(&mut s.pool, CloseReason::Local);
+    assert!(s.sent().is_empty());
+    assert_eq!(s.tcb.info().unsent, 0);
+    assert_eq!(s.tcb.deadline(), Time::NEVER);
+}

@@ -285,6 +285,15 @@ impl Flow {
                     self.closing = true;
                     self.finished(host.endpoint.close(self.id), shared, "close")
                 }
+                Step::CloseAndForget => {
+                    self.closing = true;
+                    if self.finished(host.endpoint.close(self.id), shared, "close") {
+                        host.endpoint.circuit_forget(self.id);
+                        self.over(shared, None);
+                        return false;
+                    }
+                    false
+                }
                 Step::Abort => {
                     match host.endpoint.abort(self.id) {
                         Ok(()) => {
@@ -387,7 +396,8 @@ impl Flow {
         let wrong = reason.is_some_and(|r| !end.reasons.contains(&r));
         let text = format!("plan {index} side {side} ended with {reason:?}: {self:?}");
         let doomed = plan.doomed;
-        if reason.is_none() && side == 0 && plan.progress[1].started.is_none() {
+        let aborted = end.steps.get(self.step) == Some(&Step::Abort);
+        if aborted && side == 0 && plan.progress[1].started.is_none() {
             // Reset before the other end heard of it, which it may or may not do still.
             shared.settle(index, 1);
         }

@@ -449,11 +449,11 @@ impl Host {
         let Some(mut flow) = self.flows.remove(&id) else {
             return;
         };
-        let info = self.endpoint.circuit_info(id);
-        flow.closed(self, shared, reason);
-        if shared.fault.is_some() {
-            shared.note(self.index, || format!("{flow:?} {info:?}"));
+        match self.endpoint.circuit_info(id) {
+            Some(info) if info.unsent <= info.send_queue => {}
+            info => shared.fault(format!("{id:?} has ended with {info:?}")),
         }
+        flow.closed(self, shared, reason);
         self.endpoint.circuit_forget(id);
         if let Some(plan) = flow.plan {
             self.follow(shared, plan, flow.side);

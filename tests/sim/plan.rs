@@ -18,6 +18,8 @@ pub enum Step {
     Finish,
     /// Also stops reading.
     Close,
+    /// Does as `Close`, and lets go of the circuit: it finishes by itself.
+    CloseAndForget,
     Abort,
 }
 
@@ -205,6 +207,22 @@ pub fn close_early(octets: u64, wanted: u64) -> Ends {
             HEADER as u64,
         ),
     ]
+}
+
+/// Both ends let go of the circuit as soon as they have what they wanted.
+pub fn let_go(octets: u64) -> Ends {
+    let octets = at_least_header(octets);
+    let script = || {
+        End::any(
+            vec![
+                Step::Send(octets),
+                Step::Receive(octets),
+                Step::CloseAndForget,
+            ],
+            &[CloseReason::Done],
+        )
+    };
+    [script(), script()]
 }
 
 /// The opening end resets in the middle of traffic both ways.

@@ -69,10 +69,8 @@ fn a_panic_inside_a_callback_ends_the_call_around_it() {
             if wanted {
                 inside.set(inside.get() + 1);
                 // SAFETY: a live endpoint.
-                assert_eq!(
-                    unsafe { utcp_test_panic(relay.endpoint.get()) },
-                    UTCP_ERR_INTERNAL
-                );
+                let result = unsafe { utcp_test_panic(relay.endpoint.get()) };
+                assert_eq!(result, UTCP_ERR_INTERNAL);
             }
         });
         // SAFETY: live handles.

@@ -356,10 +356,8 @@ impl World {
 
     pub fn free_endpoint(relay: &Relay) {
         // SAFETY: NULL or a live endpoint.
-        assert_eq!(
-            unsafe { utcp_endpoint_free(relay.endpoint.take()) },
-            UTCP_OK
-        );
+        let result = unsafe { utcp_endpoint_free(relay.endpoint.take()) };
+        assert_eq!(result, UTCP_OK);
     }
 }
 

@@ -78,6 +78,6 @@ mod tests {
     fn never_exceeds_the_threshold_by_more_than_the_first_retransmission() {
         let mut prr = Prr::new(20_000);
         let cwnd = prr.on_ack(1_000, 2_000, 10_000, 1_000, true);
-        assert!(cwnd <= 10_000 && cwnd >= 3_000);
+        assert!((3_000..=10_000).contains(&cwnd));
     }
 }

@@ -91,16 +91,16 @@ impl Rack {
     ) -> (u64, Option<Time>) {
         let window =
             self.reordering_window(in_recovery, board.sacked() / mss.max(1), srtt, min_rtt);
-        let mut again: Option<Time> = None;
+        let mut again = Time(0);
         let lost = board.mark_lost(|segment| match self.judge(segment, now, window) {
             Verdict::Lost => true,
             Verdict::Wait(at) => {
-                again = Some(again.map_or(at, |a| a.max(at)));
+                again = again.max(at);
                 false
             }
             Verdict::Undecided => false,
         });
-        (lost, again)
+        (lost, (again > Time(0)).then_some(again))
     }
 }
 

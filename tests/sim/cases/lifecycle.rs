@@ -76,6 +76,22 @@ fn all_circuits_opened_and_closed_at_the_same_moment() {
     });
 }
 
+/// What is repeated first is data; the FIN comes behind it, and may not get its turn.
+#[test]
+fn a_lost_last_acknowledgement_is_repeated_for_data_before_the_fin() {
+    seeds("last acknowledgement", 2, |name, seed| {
+        let mut net = Net::pair(name, seed, broadband);
+        net.establish();
+        net.open(0, 1, 1, 0, plan::half_close_by_acceptor(4_000, 100));
+        net.pass(2_900 * MILLISECOND);
+        let now = net.now();
+        let deaf = broadband().blackout(now, now + 400 * MILLISECOND);
+        net.link(1, 0, deaf);
+        net.complete(3 * SECOND);
+        net.assert_clean();
+    });
+}
+
 #[test]
 fn a_reset_is_heard_after_half_a_round_trip() {
     seeds("reset", 2, |name, seed| {

@@ -1,5 +1,6 @@
 //! The cases, by topic.
 
+mod capture;
 mod determinism;
 mod hostile;
 mod impairment;

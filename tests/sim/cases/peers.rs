@@ -297,3 +297,122 @@ fn each_side_keeps_to_its_own_datagram_size() {
         assert_eq!(net.counters(1, 0).dropped, 0);
     });
 }
+
+#[test]
+fn one_endpoint_serves_many_peers() {
+    seeds("star", 1, |name, seed| {
+        let mut net = Net::new(name, seed);
+        let hub = net.add_host(net.config(0));
+        for index in 1..=12 {
+            let peer = net.add_host(net.config(index));
+            net.link(hub, peer, broadband().loss(0.01));
+            net.link(peer, hub, broadband().loss(0.01));
+            // Half of them connect to the hub, the hub to the others.
+            if peer.is_multiple_of(2) {
+                net.connect(hub, peer);
+            } else {
+                net.connect(peer, hub);
+            }
+            for number in 1..=4 {
+                net.open(hub, peer, number, 0, plan::both_ways(20_000, 20_000));
+                net.open(peer, hub, 100 + number, 0, plan::requests(3, 100, 3_000));
+            }
+        }
+        net.complete(60 * SECOND);
+        // One goes down without a word, and disturbs no other.
+        net.restart(5);
+        for peer in 1..=12 {
+            if peer != 5 {
+                net.open(hub, peer, 9, 0, plan::requests(3, 100, 3_000));
+            }
+        }
+        net.complete(60 * SECOND);
+    });
+}
+
+#[test]
+fn half_open_handshakes_are_bounded_and_make_room_again() {
+    seeds("half-open", 1, |name, seed| {
+        let mut net = Net::new(name, seed);
+        let mut config = net.config(0);
+        config.max_half_open = 3;
+        let server = net.add_host(config);
+        for index in 1..=10 {
+            let peer = net.add_host(net.config(index));
+            // The cookie comes through, and what is larger does not: these stay half open.
+            net.link(peer, server, broadband());
+            net.link(server, peer, broadband().mtu(100));
+            net.connect(peer, server);
+        }
+        for _ in 0..100 {
+            net.pass(SECOND / 100);
+            let stats = net.hosts[server].endpoint.stats();
+            if stats.half_open > 3 || stats.connections > 3 {
+                net.fail("more half-open handshakes than allowed");
+            }
+        }
+        assert_eq!(net.hosts[server].endpoint.stats().half_open, 3);
+        assert!(net.hosts[server].endpoint.stats().dropped_limit > 0);
+        net.pass(60 * SECOND);
+        assert_eq!(net.hosts[server].endpoint.stats().half_open, 0);
+        net.link(server, 1, broadband());
+        net.connect(1, server);
+        net.open(1, server, 1, 0, plan::requests(3, 100, 3_000));
+        net.complete(20 * SECOND);
+    });
+}
+
+#[test]
+fn a_client_without_the_required_certificate_is_not_served() {
+    use utcp::config::ClientCertificate;
+    for (asked, shown, served) in [
+        (ClientCertificate::None, ClientCertificate::None, true),
+        (ClientCertificate::Request, ClientCertificate::None, true),
+        (ClientCertificate::Request, ClientCertificate::Request, true),
+        (ClientCertificate::Require, ClientCertificate::Require, true),
+        (ClientCertificate::Require, ClientCertificate::None, false),
+    ] {
+        let name = format!("client certificate {asked:?} {shown:?}");
+        seeds(&name, 1, |name, seed| {
+            let mut net = Net::pair(name, seed, || broadband().loss(0.02));
+            for (index, setting) in [(0, shown), (1, asked)] {
+                let mut config = net.config(index);
+                config.client_certificate = setting;
+                net.reconfigure(index, config);
+            }
+            let id = net.connect(0, 1);
+            net.run_until("the attempt has ended", 30 * SECOND, |net| {
+                let conn = net.connection(0, id).expect("known");
+                conn.closed.is_some() || (conn.ready.is_some() && net.ready(1, 0).is_some())
+            });
+            assert_eq!(net.ready(1, 0).is_some(), served);
+            if served {
+                net.open(0, 1, 1, 0, plan::requests(3, 100, 3_000));
+                net.complete(20 * SECOND);
+            }
+        });
+    }
+}
+
+#[test]
+fn a_new_certificate_serves_new_connections() {
+    seeds("rotation", 1, |name, seed| {
+        let mut net = Net::pair(name, seed, broadband);
+        assert_eq!(pinned(&mut net, identity(1).pin), Ok(()));
+        net.open(0, 1, 1, 0, plan::cells(100, 514, 100 * MILLISECOND));
+        let next = identity(3);
+        let endpoint = &mut net.hosts[1].endpoint;
+        assert_eq!(endpoint.set_certificate(&next.chain, &next.key), Ok(()));
+        // The key does not fit: refused, and nothing is changed.
+        let wrong = endpoint.set_certificate(&identity(2).chain, &next.key);
+        assert_eq!(wrong, Err(Error::Certificate));
+        net.complete(30 * SECOND);
+        let id = net.ready(0, 1).expect("ready");
+        assert_eq!(net.hosts[0].endpoint.connection_close(id), Ok(()));
+        net.serve(0);
+        net.pass(SECOND);
+        assert_eq!(pinned(&mut net, identity(1).pin), Err(CloseReason::Verify));
+        net.pass(30 * SECOND);
+        assert_eq!(pinned(&mut net, next.pin), Ok(()));
+    });
+}

@@ -17,14 +17,14 @@ fn an_idle_connection_is_quiet() {
         net.pass(300 * SECOND);
         // A circuit that stays open says nothing either.
         let mut idle = plan::requests(1, 100, 100);
-        idle[0].steps.insert(2, plan::Step::Pause(3_600 * SECOND));
+        idle[0].steps.insert(2, plan::Step::Pause(4_000 * SECOND));
         net.open(0, 1, 2, 0, idle);
         net.pass(300 * SECOND);
         let before = net.counters(0, 1).entered + net.counters(1, 0).entered;
-        net.pass(3_000 * SECOND);
+        net.pass(3_600 * SECOND);
         let sent = net.counters(0, 1).entered + net.counters(1, 0).entered - before;
         if sent != 0 {
-            net.fail(&format!("{sent} datagrams in an idle time"));
+            net.fail(&format!("{sent} datagrams in an idle hour"));
         }
         net.stall = 400 * SECOND;
         net.complete(400 * SECOND);

@@ -22,13 +22,14 @@ pub fn orderly(rng: &mut Rng, scale: u64) -> Ends {
 /// Short circuits of any kind, also such that end badly.
 pub fn short(rng: &mut Rng) -> Ends {
     let size = rng.between(8, 5_000);
-    match rng.below(10) {
+    match rng.below(11) {
         0 => plan::abort_by_opener(size),
         1 => plan::abort_by_acceptor(size),
         2 => plan::close_early(60_000, size),
         3 => plan::both_ways(size, size),
         4 => plan::upload(8),
         5 => plan::download(size),
+        6 => plan::let_go(size),
         _ => plan::requests(1, 100, size),
     }
 }

@@ -163,6 +163,80 @@ fn a_reader_that_stops_for_minutes_stops_its_circuit_only() {
     });
 }
 
+/// It does not take a probe, which may be a minute away by then, to set a waiting sender going again.
+#[test]
+fn a_reader_that_resumes_sets_its_sender_going_at_once() {
+    seeds("window update", 2, |name, seed| {
+        let mut net = Net::pair(name, seed, broadband);
+        let mut config = net.config(1);
+        config.receive_buffer = 65_536;
+        net.reconfigure(1, config);
+        net.establish();
+        net.stall = 400 * SECOND;
+        net.open(0, 1, 1, 0, plan::slow_reader(400_000, 300 * SECOND));
+        net.pass(300 * SECOND);
+        // 8,192 octets every 50 ms at most.
+        net.complete(4 * SECOND);
+    });
+}
+
+#[test]
+fn a_rate_cap_is_kept_and_used() {
+    seeds("rate cap", 2, |name, seed| {
+        let mut net = Net::pair(name, seed, fast);
+        net.establish();
+        let begin = net.now();
+        let capped = net.open(0, 1, 1, SECOND, plan::upload(500_000));
+        let free = net.open(0, 1, 2, SECOND, plan::upload(500_000));
+        net.run_until("the circuits are open", 2 * SECOND, |net| {
+            net.shared.plans[free].progress[0].started.is_some()
+        });
+        let id = net.hosts[0]
+            .flows
+            .values()
+            .find(|f| f.plan == Some(capped))
+            .map(|f| f.id)
+            .expect("open");
+        assert_eq!(net.hosts[0].endpoint.set_rate(id, 50_000), Ok(()));
+        net.complete(30 * SECOND);
+        let took = |plan: usize| {
+            Time(net.shared.plans[plan].progress[1].done.expect("done")).since(begin + SECOND)
+        };
+        // 500,000 octets at 50,000 a second; the first window left before there was a cap.
+        assert!(took(capped) >= 9 * SECOND, "{}", took(capped));
+        assert!(took(capped) <= 11 * SECOND, "{}", took(capped));
+        assert!(took(free) <= 2 * SECOND, "{}", took(free));
+    });
+}
+
+#[test]
+fn masked_events_wait_until_they_are_wanted() {
+    seeds("event mask", 2, |name, seed| {
+        let mut net = Net::pair(name, seed, broadband);
+        net.establish();
+        let plan = net.open(0, 1, 1, 0, plan::upload(100_000));
+        let other = net.open(0, 1, 2, 0, plan::upload(100_000));
+        net.run_until("the circuit is accepted", SECOND, |net| {
+            net.shared.plans[plan].progress[1].started.is_some()
+        });
+        let id = net.hosts[1]
+            .flows
+            .values()
+            .find(|f| f.plan == Some(plan))
+            .map(|f| f.id)
+            .expect("accepted");
+        assert_eq!(net.hosts[1].endpoint.set_events(id, 0), Ok(()));
+        let before = net.shared.plans[plan].progress[1].received;
+        net.pass(10 * SECOND);
+        assert_eq!(net.shared.plans[plan].progress[1].received, before);
+        assert!(!net.shared.plans[other].pending.contains(&true));
+        let mask = utcp::endpoint::EVENT_READABLE | utcp::endpoint::EVENT_WRITABLE;
+        assert_eq!(net.hosts[1].endpoint.set_events(id, mask), Ok(()));
+        net.serve(1);
+        net.complete(10 * SECOND);
+    });
+}
+
 #[test]
 fn a_closed_window_holds_without_loss_of_data_when_probes_are_lost() {
     seeds("window probes", 3, |name, seed| {

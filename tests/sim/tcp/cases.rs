@@ -5,12 +5,15 @@ use utcp::tcp::Settings;
 use utcp::tcp::congestion::Algorithm;
 use utcp::time::{MILLISECOND, SECOND};
 
+use super::liar::Liar;
 use super::ours::{Ours, settings};
 use super::smol::Smol;
 use super::{Pair, Side, Tcp};
 use crate::link::Link;
 use crate::net::seeds;
 use crate::rng::mix;
+
+type Named = (&'static str, Box<dyn Fn() -> Link>);
 
 fn line() -> Link {
     Link::new().rate(1_250_000, 64_000).delay(20 * MILLISECOND)
@@ -52,7 +55,7 @@ fn ours_moves_data_both_ways_under_every_impairment() {
                 ..settings()
             };
             // No corruption: TCP's checksum misses one in some hundred such packets, and DTLS none.
-            let links: [(&str, Box<dyn Fn() -> Link>); 5] = [
+            let links: [Named; 5] = [
                 ("loss", Box::new(move || line().loss(degree))),
                 ("burst", Box::new(move || line().burst_loss(degree, 5.0))),
                 (
@@ -251,4 +254,30 @@ fn nobody_answering_a_syn_is_given_up_in_time() {
         pair.run(400 * SECOND, 300 * SECOND);
         assert_eq!(pair.reason(0), Some(CloseReason::Timeout));
     });
+}
+
+/// An authenticated peer may spoil its own circuit, and nothing else: no panic, no memory beyond the buffers.
+#[test]
+fn a_peer_that_lies_spoils_its_own_connection_only() {
+    for share in [0.01, 0.1, 0.5, 1.0] {
+        let name = format!("liar {share}");
+        seeds(&name, 30, |name, seed| {
+            let small = Settings {
+                send_buffer: 65_536,
+                receive_buffer: 65_536,
+                dead_timeout: 60 * SECOND,
+                ..settings()
+            };
+            let tcps: [Box<dyn Tcp>; 2] = [
+                Ours::active(0, small, mix(seed) as u32),
+                Liar::passive(1, small, seed, share),
+            ];
+            let sides = [sends(150_000), sends(150_000)];
+            let mut pair = Pair::new(name, seed, tcps, sides, || line().loss(0.01));
+            pair.trusting = false;
+            // Blocks are filled as segments come: no more than twice the data.
+            pair.run_for(600 * SECOND, 2 * 2 * 65_536 + 8_192);
+            assert_eq!(pair.abort(), 0);
+        });
+    }
 }

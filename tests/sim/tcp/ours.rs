@@ -214,6 +214,10 @@ impl Tcp for Ours {
         }
     }
 
+    fn held(&self) -> u64 {
+        self.pool.in_use()
+    }
+
     fn reason(&self) -> Option<CloseReason> {
         self.tcb.as_ref().and_then(Tcb::close_reason)
     }

@@ -1,0 +1,181 @@
+//! What an authenticated peer can do with the circuits of its connection, datagram by datagram.
+
+use super::circuits::Circuits;
+use crate::config::Config;
+use crate::endpoint::shared::Shared;
+use crate::endpoint::{CircuitId, ConnectionId, Event, Role};
+use crate::error::{CloseReason, Error};
+use crate::rng::Rng;
+use crate::tcp::segment::{Flags, Options, Segment};
+use crate::tcp::seq::Seq;
+use crate::time::{SECOND, Time};
+use crate::tortp;
+
+struct Side {
+    circuits: Circuits,
+    shared: Shared,
+    now: Time,
+}
+
+fn syn_options(number: Option<u32>) -> Options {
+    Options {
+        mss: Some(1_000),
+        window_scale: Some(5),
+        sack_permitted: true,
+        circuit_number: number,
+        ..Options::default()
+    }
+}
+
+impl Side {
+    /// The server's side: the peer opens circuits with even identifiers.
+    fn new(config: Config) -> Side {
+        let mut shared = Shared::new(config, Rng::new([1; 32]));
+        let mut circuits = Circuits::new(ConnectionId(1), 1_395);
+        let now = Time(SECOND);
+        circuits.start(now, Role::Server, &mut shared);
+        let mut side = Side {
+            circuits,
+            shared,
+            now,
+        };
+        side.sent();
+        side
+    }
+
+    fn receive(&mut self, wire: u32, flags: Flags, seq: u32, options: Options, data: &[u8]) {
+        let segment = Segment {
+            flags,
+            seq: Seq(seq),
+            ack: Seq(0),
+            window: 1_000,
+            options,
+            payload: data,
+        };
+        let mut plain = Vec::new();
+        tortp::begin(&mut plain);
+        tortp::encode(wire, &segment, &mut plain);
+        self.circuits.receive(self.now, &plain, &mut self.shared);
+    }
+
+    fn syn(&mut self, wire: u32, number: u32) {
+        self.receive(wire, Flags::SYN, 500, syn_options(Some(number)), b"create");
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        self.shared.events.drain(..).collect()
+    }
+
+    /// Flags and identifiers of what is sent.
+    fn sent(&mut self) -> Vec<(u32, Flags)> {
+        let mut all = Vec::new();
+        let mut plain = Vec::new();
+        while self.circuits.fill(self.now, &mut self.shared, &mut plain) {
+            all.extend(tortp::segments(&plain).map(|(wire, segment)| (wire, segment.flags)));
+        }
+        all
+    }
+}
+
+fn incoming(wire: u32, number: u32) -> Event {
+    let id = CircuitId(1 << 32 | u64::from(wire));
+    Event::CircuitIncoming(ConnectionId(1), id, number)
+}
+
+const RST_ACK: Flags = Flags(Flags::RST.0 | Flags::ACK.0);
+
+#[test]
+fn an_ended_circuit_that_the_relay_still_holds_cannot_be_opened_again() {
+    let mut side = Side::new(Config::default());
+    side.syn(2, 7);
+    assert_eq!(side.events()[0], incoming(2, 7));
+    side.receive(2, Flags::RST, 507, Options::default(), b"");
+    let ended = Event::CircuitClosed(CircuitId(1 << 32 | 2), CloseReason::Reset);
+    assert_eq!(side.events().last(), Some(&ended));
+    side.sent();
+    // Long after its tombstone has gone.
+    side.now = side.now + 1_000 * SECOND;
+    side.syn(2, 8);
+    assert_eq!(side.events(), []);
+    assert_eq!(side.sent(), [(2, RST_ACK)]);
+    assert_eq!(side.circuits.get(2).map(|c| c.number), Ok(7));
+}
+
+#[test]
+fn identifiers_of_our_own_half_and_syns_without_a_number_open_nothing() {
+    let mut side = Side::new(Config::default());
+    side.syn(3, 7);
+    side.syn(4, 0);
+    side.receive(6, Flags::SYN, 1, syn_options(None), b"");
+    assert_eq!(side.events(), []);
+    assert_eq!(side.sent(), [(3, RST_ACK), (4, RST_ACK), (6, RST_ACK)]);
+    assert_eq!(side.circuits.stats.dropped_unknown_circuit, 3);
+}
+
+#[test]
+fn segments_for_nobody_are_reset_and_resets_for_nobody_are_not() {
+    let mut side = Side::new(Config::default());
+    side.receive(8, Flags::ACK, 1, Options::default(), b"data");
+    side.receive(8, Flags::RST, 1, Options::default(), b"");
+    assert_eq!(side.sent(), [(8, Flags::RST)]);
+}
+
+#[test]
+fn answers_to_nonsense_are_bounded() {
+    let mut side = Side::new(Config::default());
+    for wire in 0..5_000 {
+        side.receive(1_000_000 + 2 * wire, Flags::ACK, 1, Options::default(), b"");
+    }
+    assert!(side.sent().len() <= 1_024);
+}
+
+#[test]
+fn circuits_beyond_the_limit_are_reset_and_counted() {
+    let mut side = Side::new(Config {
+        max_circuits: 3,
+        ..Config::default()
+    });
+    for wire in [2, 4, 6] {
+        side.syn(wire, wire);
+    }
+    assert_eq!(side.circuits.stats.dropped_limit, 1);
+    assert_eq!(side.circuits.open_count(), 3);
+    assert_eq!(side.circuits.open(99, &mut side.shared), Err(Error::Limit));
+}
+
+#[test]
+fn a_held_connection_announces_circuits_when_it_is_released() {
+    let mut side = Side::new(Config::default());
+    side.circuits.hold(true, &mut side.shared);
+    side.syn(2, 7);
+    side.syn(4, 8);
+    assert_eq!(side.events(), []);
+    side.circuits.hold(false, &mut side.shared);
+    let events = side.events();
+    assert_eq!(events[0], incoming(2, 7));
+    assert!(events.contains(&incoming(4, 8)));
+    assert_eq!(events.len(), 4, "and that both can be read");
+}
+
+#[test]
+fn unknown_versions_and_malformed_datagrams_are_counted_apart() {
+    let mut side = Side::new(Config::default());
+    side.circuits.receive(side.now, &[0x20], &mut side.shared);
+    side.circuits
+        .receive(side.now, &[0x10, 1, 2, 3], &mut side.shared);
+    let stats = side.circuits.stats;
+    assert_eq!((stats.dropped_version, stats.dropped_malformed), (1, 1));
+}
+
+#[test]
+fn a_late_syn_of_a_reset_circuit_does_not_bring_it_back() {
+    let mut side = Side::new(Config::default());
+    side.syn(2, 7);
+    side.circuits.abort(2, CloseReason::Local, &mut side.shared);
+    side.circuits.forget(2, &mut side.shared);
+    side.events();
+    side.sent();
+    side.syn(2, 7);
+    assert_eq!(side.events(), []);
+    assert_eq!(side.sent(), [(2, RST_ACK)]);
+}
