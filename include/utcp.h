@@ -79,7 +79,7 @@
  *   it has ended                    UTCP_ERR_CLOSED: free the handle
  *   not now                         UTCP_ERR_WOULD_BLOCK: a callback tells when; UTCP_ERR_STATE; UTCP_ERR_END: all
  *                                   was read
- *   not possible                    UTCP_ERR_IN_USE, _LIMIT, _REFUSING, _MEMORY, _CERTIFICATE, _TLS: see there
+ *   not possible                    UTCP_ERR_IN_USE, _LIMIT, _MEMORY, _CERTIFICATE, _TLS: see there
  *   a bug of the library            UTCP_ERR_INTERNAL: the endpoint refuses all further work. Free it and its handles
  *                                   (freeing still works), and go on with a new one or without.
  *
@@ -195,11 +195,6 @@ struct ssl_st; /* OpenSSL's SSL */
 #define UTCP_ERR_LIMIT -31
 
 /**
- * The endpoint refuses new peers, see utcp_endpoint_set_accepting().
- */
-#define UTCP_ERR_REFUSING -32
-
-/**
  * Out of memory, or over the memory budget. Read what can be read, or see utcp_endpoint_shed().
  */
 #define UTCP_ERR_MEMORY -33
@@ -301,12 +296,13 @@ struct ssl_st; /* OpenSSL's SSL */
 #define UTCP_OPTION_MAX_HALF_OPEN 4
 
 /**
- * Circuits at once on one connection, 1 to 16777216, default 65536.
+ * Circuits at once on one connection, control included, 1 to 16777216, default 65536.
  */
 #define UTCP_OPTION_MAX_CIRCUITS 5
 
 /**
- * Bytes that a circuit holds for sending, 4096 to 1073741824, default 262144.
+ * Bytes that a circuit holds for sending, unacknowledged and unsent, 4096 to 1073741824, default 262144. Of unsent
+ * ones it takes in no more than a congestion window, or 16384 if that is larger: what waits, waits with the relay.
  */
 #define UTCP_OPTION_SEND_BUFFER 6
 
@@ -1293,7 +1289,8 @@ int utcp_circuit_write(struct utcp_circuit *circuit,
 size_t utcp_circuit_readable(const struct utcp_circuit *circuit);
 
 /**
- * Bytes that can be written now. 0 if the circuit has ended or is not a live circuit. Asking does not make
+ * Bytes that can be written now: what the send buffer, the congestion window (see UTCP_OPTION_SEND_BUFFER) and the
+ * memory budget leave. 0 if the circuit has ended or is not a live circuit. Asking does not make
  * circuit_writable come: only a write that was cut short does.
  */
 size_t utcp_circuit_room(const struct utcp_circuit *circuit);

@@ -31,8 +31,6 @@ pub enum Error {
     InUse = -30,
     /// A configured limit is reached.
     Limit = -31,
-    /// The endpoint refuses new peers.
-    Refusing = -32,
     /// Out of memory, or over the memory budget.
     Memory = -33,
     /// The certificate or key cannot be used.
@@ -45,7 +43,7 @@ pub enum Error {
 
 impl Error {
     /// Every error, for tables and tests.
-    pub const ALL: [Error; 17] = [
+    pub const ALL: [Error; 16] = [
         Error::Null,
         Error::Argument,
         Error::Range,
@@ -58,7 +56,6 @@ impl Error {
         Error::End,
         Error::InUse,
         Error::Limit,
-        Error::Refusing,
         Error::Memory,
         Error::Certificate,
         Error::Tls,
@@ -90,7 +87,6 @@ impl Error {
             Error::End => c"end of stream",
             Error::InUse => c"number or address is in use",
             Error::Limit => c"a configured limit is reached",
-            Error::Refusing => c"new peers are refused",
             Error::Memory => c"out of memory",
             Error::Certificate => c"certificate or key cannot be used",
             Error::Tls => c"OpenSSL failed",

@@ -112,8 +112,9 @@ class Builder:
         log = self._work / "library.log"
         log.unlink(missing_ok=True)
         self._progress.step("building the library")
-        for target in ("all", "install"):
-            await run(["nice", "make", target, f"PREFIX={prefix}"], log, f"make {target}", 3600,
+        where = [f"PREFIX={prefix}", f"LIBDIR={prefix}/lib", f"INCLUDEDIR={prefix}/include", "DESTDIR="]
+        for target, words in (("all", []), ("install", where)):
+            await run(["nice", "make", target, *words], log, f"make {target}", 3600, env=environment({}),
                       tick=lambda: self._progress.update("building the library"), cwd=self._project)  # fmt: skip
         return prefix
 
@@ -136,7 +137,7 @@ class Builder:
         if before == content:
             return tree
         what = "patched Tor"
-        environment = link_with(archive, prefix)
+        linking = link_with(archive, prefix)
         log = tree / "build.log"
         if before is None:
             self._remove_old("tor-patched-*")
@@ -144,7 +145,7 @@ class Builder:
             self._progress.step("patching Tor")
             await run([patches / "apply", tree], log, "patching Tor", 600,
                       tick=lambda: self._progress.update("patching Tor and making its configure"))  # fmt: skip
-            await self._configure_and_make(tree, what, ["--enable-utcp"], environment)
+            await self._configure_and_make(tree, what, ["--enable-utcp"], linking)
         else:
             # A build that is interrupted from here on is taken up again by the next run.
             stamp.write_text("incomplete", "ascii")
@@ -152,7 +153,7 @@ class Builder:
             await run([patches / "apply", tree], log, "patching Tor", 300)
             # Tor's makefile does not know that the program depends on the library.
             program(tree).unlink(missing_ok=True)
-            await self._make(tree, what, {**os.environ, **environment})
+            await self._make(tree, what, environment(linking))
         stamp.write_text(content, "ascii")
         return tree
 
@@ -169,9 +170,9 @@ class Builder:
         ignore = shutil.ignore_patterns(*(f"*{end}" for end in PRODUCTS), ".git", ".deps", "Makefile", "config.status")
         shutil.copytree(source, tree, ignore=ignore, symlinks=True)
 
-    async def _configure_and_make(self, tree: Path, what: str, more: list[str], environment: dict[str, str]) -> None:
+    async def _configure_and_make(self, tree: Path, what: str, more: list[str], variables: dict[str, str]) -> None:
         log = tree / "build.log"
-        env = {**os.environ, **environment}
+        env = environment(variables)
         if not (tree / "configure").exists():  # a tree out of Tor's repository
             await run(["autoreconf", "-fi"], log, f"autoreconf for {what}", 300, cwd=tree)
         self._progress.step(f"configuring {what} (about half a minute)")
@@ -191,6 +192,12 @@ class Builder:
 
 def program(tree: Path) -> Path:
     return tree / "src/app/tor"
+
+
+def environment(variables: dict[str, str]) -> dict[str, str]:
+    """The environment of a build: ours, without what a `make` above has put there for its own."""
+    ours = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")}
+    return {**ours, **variables}
 
 
 def link_with(archive: Path, prefix: Path) -> dict[str, str]:

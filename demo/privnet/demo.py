@@ -39,8 +39,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
                         help="size of the large file (default 20000000)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=None, metavar="N",
                         help="for paths, sizes and contents (default: a new one, which is printed)")  # fmt: skip
-    parser.add_argument("--restart", action="store_true",
-                        help="also kill and restart a patched relay, then end and restart it politely")  # fmt: skip
+    parser.add_argument("--no-restart", dest="restart", action="store_false",
+                        help="leave out killing, ending and restarting a relay")  # fmt: skip
     parser.add_argument("--log", default="notice", choices=("notice", "info", "debug"),
                         help="how much the nodes write to NODE/tor.log (default notice)")  # fmt: skip
     parser.add_argument("--vanilla", action="store_true", help="no node is patched: tests the demo itself")
@@ -131,11 +131,12 @@ class Run:
         await exercise.build_circuits()
         await exercise.small_objects()
         await exercise.large_files(self._options.bytes)
-        problems = exercise.problems + await self._judge(running, exercise)
+        problems = await self._judge(running, exercise)
         if self._options.restart:
-            exercise.problems.clear()
-            await self._restarts(running, exercise)
-            problems += exercise.problems + await self._judge(running, exercise)
+            victim = net.of_role(network.RELAY)[1]
+            await self._restarts(running, exercise, victim)
+            problems += await self._judge(running, exercise, victim)
+        problems = exercise.problems + problems
         totals = exercise.totals
         self._progress.text(
             f"{totals.objects} downloads, {totals.bytes:,} bytes: SHA-256 right in "
@@ -149,11 +150,10 @@ class Run:
                 await asyncio.sleep(0.5)
         return problems
 
-    async def _restarts(self, running: RunningNetwork, exercise: Exercise) -> None:
+    async def _restarts(self, running: RunningNetwork, exercise: Exercise, victim: network.Node) -> None:
         """One patched relay is killed and started again, then ended politely and started again.
         Afterwards circuits must be built and carry downloads between it and every other relay, in
         both directions."""
-        victim = running.network.of_role(network.RELAY)[1]
         for with_signal in (signal.SIGKILL, signal.SIGINT):
             how = "killed" if with_signal == signal.SIGKILL else "asked to end"
             self._progress.step(f"{victim.name} is {how} and started again")
@@ -163,8 +163,10 @@ class Run:
             await exercise.build_circuits(through=victim.name)
             await exercise.large_files(max(1, self._options.bytes // 10), through=victim.name)
 
-    async def _judge(self, running: RunningNetwork, exercise: Exercise) -> list[str]:
-        """Prints the table of links; returns what is wrong with it."""
+    async def _judge(
+        self, running: RunningNetwork, exercise: Exercise, only: network.Node | None = None
+    ) -> list[str]:
+        """Prints the table of links, or of those of one node; returns what is wrong with any."""
         net = running.network
         reports = {}
         for node in net.nodes:
@@ -176,7 +178,9 @@ class Run:
         sockets = kernel.look(self._children.pids())
         rows = links.merge(net, reports, sockets.owners)
         self._progress.text()
-        self._progress.text(links.table(rows))
+        if only:
+            self._progress.text(f"Links of {only.name} since it was started again:")
+        self._progress.text(links.table([row for row in rows if only is None or only.name in (row.start, row.end)]))
         self._progress.text()
         return exercise.lost_circuits() + links.problems(net, rows, sockets, exercise.used_pairs())
 

@@ -102,7 +102,8 @@ pub unsafe extern "C" fn utcp_circuit_readable(circuit: *const utcp_circuit) -> 
     .unwrap_or(0)
 }
 
-/// Bytes that can be written now. 0 if the circuit has ended or is not a live circuit. Asking does not make
+/// Bytes that can be written now: what the send buffer, the congestion window (see UTCP_OPTION_SEND_BUFFER) and the
+/// memory budget leave. 0 if the circuit has ended or is not a live circuit. Asking does not make
 /// circuit_writable come: only a write that was cut short does.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_circuit_room(circuit: *const utcp_circuit) -> usize {

@@ -33,8 +33,6 @@ pub const UTCP_ERR_END: c_int = -24;
 pub const UTCP_ERR_IN_USE: c_int = -30;
 /// A configured limit is reached. Try again when something has ended, or use another transport.
 pub const UTCP_ERR_LIMIT: c_int = -31;
-/// The endpoint refuses new peers, see utcp_endpoint_set_accepting().
-pub const UTCP_ERR_REFUSING: c_int = -32;
 /// Out of memory, or over the memory budget. Read what can be read, or see utcp_endpoint_shed().
 pub const UTCP_ERR_MEMORY: c_int = -33;
 /// The certificate or the key could not be used: not parsed, not matching, or too weak for the security level.
@@ -83,7 +81,6 @@ const _: () = {
     assert!(UTCP_ERR_END == Error::End as c_int);
     assert!(UTCP_ERR_IN_USE == Error::InUse as c_int);
     assert!(UTCP_ERR_LIMIT == Error::Limit as c_int);
-    assert!(UTCP_ERR_REFUSING == Error::Refusing as c_int);
     assert!(UTCP_ERR_MEMORY == Error::Memory as c_int);
     assert!(UTCP_ERR_CERTIFICATE == Error::Certificate as c_int);
     assert!(UTCP_ERR_TLS == Error::Tls as c_int);

@@ -69,7 +69,7 @@ static mainloop_event_t *timer_ev = NULL;
 static bool tx_blocked = false;
 static bool accepting = true;
 static uint64_t next_check = 0;
-/** Links that moved data in this turn, for accounting. */
+/** Links that moved data in this turn, or have something left to do. */
 static smartlist_t *active_links = NULL;
 /** Links whose or_connection_t is to be connected by TCP instead. */
 static smartlist_t *fall_backs = NULL;
@@ -289,8 +289,10 @@ flush_cb(mainloop_event_t *event, void *arg)
   if (!or_utcp_endpoint)
     return;
 
-  SMARTLIST_FOREACH(active_links, or_utcp_link_t *, link,
-                    or_utcp_tell_lost_circuits(link));
+  SMARTLIST_FOREACH(active_links, or_utcp_link_t *, link, {
+    or_utcp_tell_lost_circuits(link);
+    or_utcp_read_on(link);
+  });
 
   uint64_t now = or_utcp_now();
   if (utcp_endpoint_process(or_utcp_endpoint, now) == UTCP_ERR_INTERNAL) {
@@ -300,11 +302,15 @@ flush_cb(mainloop_event_t *event, void *arg)
     return;
   }
 
-  SMARTLIST_FOREACH_BEGIN(active_links, or_utcp_link_t *, link) {
+  smartlist_t *links = active_links;
+  active_links = smartlist_new();
+  SMARTLIST_FOREACH_BEGIN(links, or_utcp_link_t *, link) {
     link->active = 0;
     or_utcp_link_charge(link);
+    if (smartlist_len(link->lost) || smartlist_len(link->unread))
+      or_utcp_link_active(link); /* It came too late for this turn. */
   } SMARTLIST_FOREACH_END(link);
-  smartlist_clear(active_links);
+  smartlist_free(links);
 
   while (smartlist_len(fall_backs)) {
     or_utcp_link_t *link = smartlist_pop_last(fall_backs);

@@ -71,6 +71,9 @@ typedef struct or_utcp_link_t {
   /** Numbers of circuits that were lost while their cells were being written:
    * the circuits are told at the end of the loop turn. */
   struct smartlist_t *lost;
+  /** Numbers of streams (0: the control circuit) that were not read to their
+   * end, and are read on at the end of the loop turn. */
+  struct smartlist_t *unread;
   /** Both sides connected at once and ours became the DTLS server: the link
    * on which the peer authenticates itself to us, and the other way round. */
   struct or_utcp_link_t *awaiting, *awaited_by;
@@ -113,7 +116,9 @@ void or_utcp_cb_circuit_readable(void *user, utcp_circuit *circuit);
 void or_utcp_cb_circuit_writable(void *user, utcp_circuit *circuit);
 void or_utcp_cb_circuit_closed(void *user, utcp_circuit *circuit, int reason);
 void or_utcp_streams_free(or_utcp_link_t *link);
-void or_utcp_streams_hold(or_utcp_link_t *link, bool hold);
+void or_utcp_read_later(or_utcp_link_t *link, circid_t number);
+void or_utcp_read_on(or_utcp_link_t *link);
+void or_utcp_streams_resume(or_utcp_link_t *link);
 void or_utcp_streams_check(or_utcp_link_t *link, uint64_t now);
 void or_utcp_tell_lost_circuits(or_utcp_link_t *link);
 void or_utcp_streams_describe(or_utcp_link_t *link, struct smartlist_t *lines);

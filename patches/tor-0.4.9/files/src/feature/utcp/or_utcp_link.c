@@ -68,6 +68,7 @@ link_new(or_connection_t *conn, utcp_connection *transport)
   link->control.link = link;
   link->control.is_control = 1;
   link->lost = smartlist_new();
+  link->unread = smartlist_new();
   if (conn)
     conn->utcp_link = link;
   if (transport) {
@@ -109,6 +110,7 @@ or_utcp_link_detach(or_utcp_link_t *link)
     smartlist_remove(or_utcp_links, link);
   or_utcp_link_forget(link);
   smartlist_free(link->lost);
+  smartlist_free(link->unread);
   tor_free(link);
 }
 
@@ -508,7 +510,6 @@ or_utcp_control_read(or_utcp_link_t *link)
     size_t n = 0;
     if (link->reading_stopped) {
       link->control.held_by_bandwidth = 1;
-      utcp_circuit_set_events(link->control.circuit, UTCP_EVENT_WRITABLE);
       return;
     }
     const int r = utcp_circuit_read(link->control.circuit, (uint8_t *)buf,
@@ -589,8 +590,7 @@ or_utcp_start_reading(connection_t *conn)
     if (link->awaited_by)
       awaited_link_opened(link);
   }
-  or_utcp_streams_hold(link, false);
-  or_utcp_schedule_flush();
+  or_utcp_streams_resume(link);
   return true;
 }
 
@@ -602,9 +602,7 @@ or_utcp_stop_reading(connection_t *conn)
 {
   if (!or_utcp_is_link(conn))
     return false;
-  or_utcp_link_t *link = TO_OR_CONN(conn)->utcp_link;
-  link->reading_stopped = 1;
-  or_utcp_streams_hold(link, true);
+  TO_OR_CONN(conn)->utcp_link->reading_stopped = 1;
   return true;
 }
 

@@ -44,7 +44,6 @@
 #define READS_PER_TURN 8
 /** As many cells a channel may write in one run of the scheduler. */
 #define MAX_CELLS_WRITEABLE 4096
-#define ALL_EVENTS (UTCP_EVENT_READABLE | UTCP_EVENT_WRITABLE)
 
 static inline int
 stream_eq(const or_utcp_stream_t *a, const or_utcp_stream_t *b)
@@ -119,7 +118,6 @@ stream_finish(or_utcp_stream_t *s)
     return;
   s->linger_until = or_utcp_now() + OR_UTCP_LINGER_USEC;
   buf_free(s->pending);
-  utcp_circuit_set_events(s->circuit, 0);
   utcp_circuit_close(s->circuit);
   or_utcp_schedule_flush();
 }
@@ -244,6 +242,9 @@ deliver_cell(or_utcp_stream_t *s, const uint8_t *body)
   channel_tls_handle_cell(&cell, conn);
 }
 
+/** Read <b>s</b> until nothing is left, or it has to wait.  The library tells
+ * of new data only after a read that found none: who stops earlier has to go
+ * on by himself. */
 static void
 stream_read(or_utcp_stream_t *s)
 {
@@ -258,14 +259,10 @@ stream_read(or_utcp_stream_t *s)
     size_t have = s->partial_len, got = 0;
     if (s->link->reading_stopped) {
       s->held_by_bandwidth = 1;
-      utcp_circuit_set_events(s->circuit, UTCP_EVENT_WRITABLE);
       break;
     }
     if (++reads > READS_PER_TURN) {
-      /* Asking anew for the event brings it with the next turn. */
-      utcp_circuit_set_events(s->circuit, UTCP_EVENT_WRITABLE);
-      utcp_circuit_set_events(s->circuit, ALL_EVENTS);
-      or_utcp_schedule_flush();
+      or_utcp_read_later(s->link, s->number);
       break;
     }
     if (have)
@@ -343,26 +340,52 @@ or_utcp_cb_circuit_readable(void *user, utcp_circuit *circuit)
     stream_read(s);
 }
 
-/** Stop or go on reading the streams of <b>link</b>, for bandwidth. */
+/** Go on reading stream <b>number</b> of <b>link</b> at the end of the loop
+ * turn. */
 void
-or_utcp_streams_hold(or_utcp_link_t *link, bool hold)
+or_utcp_read_later(or_utcp_link_t *link, circid_t number)
+{
+  smartlist_add(link->unread, (void *)(uintptr_t)number);
+  or_utcp_link_active(link);
+}
+
+/** Read the streams that were put off. */
+void
+or_utcp_read_on(or_utcp_link_t *link)
+{
+  smartlist_t *numbers = link->unread;
+
+  if (!smartlist_len(numbers))
+    return;
+  link->unread = smartlist_new(); /* For what is put off once more. */
+  SMARTLIST_FOREACH_BEGIN(numbers, void *, p) {
+    const circid_t number = (circid_t)(uintptr_t)p;
+    or_utcp_stream_t *s = number ? stream_find(link, number) : NULL;
+    if (!number)
+      or_utcp_control_read(link);
+    else if (s)
+      stream_read(s);
+  } SMARTLIST_FOREACH_END(p);
+  smartlist_free(numbers);
+}
+
+/** There is bandwidth again: go on reading the streams of <b>link</b>. */
+void
+or_utcp_streams_resume(or_utcp_link_t *link)
 {
   or_utcp_stream_t **p;
 
-  if (hold)
-    return; /* Each stops when it is about to read. */
-  if (link->control.held_by_bandwidth && link->control.circuit) {
+  if (link->control.held_by_bandwidth) {
     link->control.held_by_bandwidth = 0;
-    utcp_circuit_set_events(link->control.circuit, ALL_EVENTS);
+    or_utcp_read_later(link, 0);
   }
   HT_FOREACH(p, or_utcp_stream_map, &link->streams) {
-    or_utcp_stream_t *s = *p;
-    if (!s->held_by_bandwidth)
-      continue;
-    s->held_by_bandwidth = 0;
-    if (!s->held_by_circuit && !s->linger_until)
-      utcp_circuit_set_events(s->circuit, ALL_EVENTS);
+    if ((*p)->held_by_bandwidth) {
+      (*p)->held_by_bandwidth = 0;
+      or_utcp_read_later(link, (*p)->number);
+    }
   }
+  or_utcp_schedule_flush();
 }
 
 /** The cell queue towards <b>chan</b> has become long (<b>block</b>) or short
@@ -392,12 +415,8 @@ or_utcp_circuit_blocked(circuit_t *circ, const channel_t *chan, int block)
     return;
 
   s->held_by_circuit = !!block;
-  if (!s->held_by_bandwidth) {
-    /* Events that were masked out are delivered when the mask goes. */
-    utcp_circuit_set_events(s->circuit, UTCP_EVENT_WRITABLE |
-                            (block ? 0 : UTCP_EVENT_READABLE));
-    or_utcp_schedule_flush();
-  }
+  if (!block && !s->held_by_bandwidth)
+    or_utcp_read_later(conn->utcp_link, number);
 }
 
 /** The peer destroyed a circuit by the control circuit: it has reset, or is
