@@ -148,6 +148,50 @@ fn resets_from_either_end_are_heard_under_loss() {
     });
 }
 
+/// The other end has nothing to say, so that no answer to it tells it once more.
+#[test]
+fn a_lost_reset_is_heard_later_by_an_end_that_only_waits() {
+    for by_opener in [true, false] {
+        seeds("lost reset", 1, |name, seed| {
+            let mut net = Net::pair(name, seed, broadband);
+            net.establish();
+            let mut ends = plan::requests(2, 100, 100);
+            let resetting = usize::from(!by_opener);
+            ends[resetting].steps = if by_opener {
+                vec![
+                    Step::Send(100),
+                    Step::Receive(100),
+                    Step::Pause(SECOND),
+                    Step::Abort,
+                ]
+            } else {
+                vec![
+                    Step::Receive(100),
+                    Step::Send(100),
+                    Step::Pause(SECOND),
+                    Step::Abort,
+                ]
+            };
+            // The waiting end says what it has to say before, and then waits for ever.
+            ends[1 - resetting].steps = if by_opener {
+                vec![Step::Receive(100), Step::Send(100), Step::ReceiveEnd]
+            } else {
+                vec![Step::Send(100), Step::Receive(100), Step::ReceiveEnd]
+            };
+            for end in &mut ends {
+                end.expect = None;
+                end.reasons = vec![CloseReason::Reset];
+            }
+            net.open(0, 1, 1, 0, ends);
+            net.pass(900 * MILLISECOND);
+            let now = net.now();
+            net.links(|| broadband().blackout(now, now + 300 * MILLISECOND));
+            net.complete(60 * SECOND);
+            net.assert_clean();
+        });
+    }
+}
+
 #[test]
 fn both_ends_reset_at_once() {
     seeds("both reset", 3, |name, seed| {
