@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::circuit::{Circuit, DEFAULT_WEIGHT};
+use super::resets::Resets;
 use super::tombstones::{Tombstone, Tombstones};
 use crate::endpoint::shared::Shared;
 use crate::endpoint::timers::Owner;
 use crate::endpoint::{CircuitId, ConnectionId, EVENT_READABLE, EVENT_WRITABLE, Event, Role};
 use crate::error::{CloseReason, Error};
 use crate::stats::ConnectionStats;
+use crate::tcp::recovery::rtt::Rtt;
 use crate::tcp::segment::{Flags, Options, Segment};
 use crate::tcp::seq::Seq;
-use crate::tcp::{Rejected, Reset, Settings, Tcb, reset_for};
+use crate::tcp::{Rejected, Reset, Settings, State, Tcb, reset_for};
 use crate::time::{Micros, SECOND, Time};
 use crate::tortp;
 
@@ -49,6 +51,7 @@ pub struct Circuits {
     /// The relay's numbers in use, and by how many circuits: the peer may reuse one sooner than we hear that it is free.
     numbers: BTreeMap<u32, u32>,
     tombstones: Tombstones,
+    resets: Resets,
     replies: VecDeque<Reply>,
     /// Circuits that may have something to send, in the order of their turns.
     active: VecDeque<u32>,
@@ -75,6 +78,7 @@ impl Circuits {
             buried: 0,
             numbers: BTreeMap::new(),
             tombstones: Tombstones::default(),
+            resets: Resets::default(),
             replies: VecDeque::new(),
             active: VecDeque::new(),
             held: false,
@@ -214,7 +218,7 @@ impl Circuits {
         };
         circuit.closed_reported = true;
         if let Some(reset) = circuit.tcb.abort(&mut shared.pool, reason) {
-            self.reply_reset(wire, reset);
+            self.send_reset(wire, reset);
         }
         self.bury(wire, shared);
     }
@@ -291,14 +295,23 @@ impl Circuits {
     }
 
     fn deliver(&mut self, now: Time, wire: u32, segment: &Segment<'_>, shared: &mut Shared) {
+        if segment.flags.has(Flags::RST) {
+            self.resets.confirm(wire);
+        }
         if self.circuits.get(&wire).is_some_and(|c| !c.buried) {
             self.deliver_to_circuit(now, wire, segment, shared);
             return;
         }
         match self.tombstones.get(now, wire) {
+            // It has not heard that we know, and asks until it does. The side that reset is silent: no end to it else.
+            Some(Tombstone::ResetByPeer | Tombstone::TimeWait { .. })
+                if segment.flags.has(Flags::RST) =>
+            {
+                self.confirm_reset(wire);
+            }
             Some(Tombstone::TimeWait { seq, ack }) => {
                 // Not the FIN alone: a peer whose last data is unacknowledged repeats that first, and nothing else.
-                if !segment.is_empty() && !segment.flags.has(Flags::RST) {
+                if !segment.is_empty() {
                     self.reply(Reply {
                         circuit: wire,
                         flags: Flags::ACK,
@@ -402,24 +415,32 @@ impl Circuits {
             if reason == CloseReason::Reset || reason == CloseReason::Refused {
                 self.stats.circuits_reset += 1;
             }
-            let tombstone = if reason == CloseReason::Done {
-                Tombstone::TimeWait {
-                    seq: circuit.tcb.snd_nxt(),
-                    ack: circuit.tcb.rcv_nxt(),
-                }
-            } else {
-                Tombstone::Reset
+            let (seq, ack) = (circuit.tcb.snd_nxt(), circuit.tcb.rcv_nxt());
+            let tombstone = match reason {
+                CloseReason::Done => Tombstone::TimeWait { seq, ack },
+                CloseReason::Reset | CloseReason::Refused => Tombstone::ResetByPeer,
+                _ => Tombstone::Reset,
             };
-            if let (Tombstone::TimeWait { seq, ack }, crate::tcp::State::TimeWait) =
-                (tombstone, circuit.tcb.state())
-            {
-                // The acknowledgement of the FIN that ended it.
-                self.reply(Reply {
-                    circuit: wire,
-                    flags: Flags::ACK,
-                    seq,
-                    ack,
-                });
+            match tombstone {
+                Tombstone::TimeWait { .. } if circuit.tcb.state() == State::TimeWait => {
+                    // The acknowledgement of the FIN that ended it.
+                    self.reply(Reply {
+                        circuit: wire,
+                        flags: Flags::ACK,
+                        seq,
+                        ack,
+                    });
+                }
+                Tombstone::TimeWait { .. } => {}
+                Tombstone::ResetByPeer => self.confirm_reset(wire),
+                // Given up: the peer may still have it.
+                Tombstone::Reset => self.send_reset(
+                    wire,
+                    Reset {
+                        seq,
+                        ack: Some(ack),
+                    },
+                ),
             }
             self.peer_gone |= reason == CloseReason::Timeout
                 && now.since(self.last_received) >= shared.config.dead_timeout;
@@ -461,6 +482,36 @@ impl Circuits {
             circuit.tcb.release(&mut shared.pool);
             self.buried -= 1;
         }
+    }
+
+    /// Sends the reset of a circuit that was alive, until the peer confirms it.
+    fn send_reset(&mut self, wire: u32, reset: Reset) {
+        let rto = Rtt::seeded(self.srtt, self.rttvar).rto();
+        if !self.resets.insert(wire, reset, rto) {
+            self.reply_reset(wire, reset);
+        }
+    }
+
+    /// When [`Circuits::repeat_resets`] has something to do.
+    pub fn resets_deadline(&self) -> Time {
+        self.resets.deadline()
+    }
+
+    /// Sends the resets that are due.
+    pub fn repeat_resets(&mut self, now: Time) {
+        while let Some((wire, reset)) = self.resets.take(now) {
+            self.reply_reset(wire, reset);
+        }
+    }
+
+    /// The peer has reset a circuit: tells it that it may stop.
+    fn confirm_reset(&mut self, wire: u32) {
+        self.reply(Reply {
+            circuit: wire,
+            flags: Flags::RST,
+            seq: Seq(0),
+            ack: Seq(0),
+        });
     }
 
     fn reply_reset(&mut self, wire: u32, reset: Reset) {
@@ -714,7 +765,7 @@ impl Circuits {
             return;
         };
         if let Some(reset) = circuit.tcb.abort(&mut shared.pool, CloseReason::Memory) {
-            self.reply_reset(wire, reset);
+            self.send_reset(wire, reset);
         }
         self.bury(wire, shared);
         self.report(wire, shared);
@@ -741,6 +792,7 @@ impl Circuits {
         self.active = VecDeque::new();
         self.replies = VecDeque::new();
         self.tombstones = Tombstones::default();
+        self.resets = Resets::default();
     }
 
     /// The connection is forgotten: gives all memory back.
