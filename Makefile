@@ -79,17 +79,26 @@ uninstall: ## remove what install has put there
 	  $(DESTDIR)$(LIBDIR)/libutcp.so.$(VERSION) $(DESTDIR)$(LIBDIR)/pkgconfig/utcp.pc
 
 .PHONY: check
-check: check-packages check-rust header-check link-check ## run all tests
+check: check-packages library ## run all tests (tools/check names the parts)
+	CARGO="$(CARGO)" tools/check
 
 .PHONY: check-packages
 check-packages:
 	tools/packages check
 
-.PHONY: check-rust
-check-rust:
+.PHONY: lint
+lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) test --locked
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
+	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+
+.PHONY: fuzz
+fuzz: ## let cargo-fuzz work on each target (FUZZ_SECONDS=60 each)
+	tools/fuzz $(or $(FUZZ_SECONDS),60)
+
+.PHONY: demo
+demo: ## a private Tor network over utcp, with verified downloads
+	demo/run
 
 .PHONY: demo-packages
 demo-packages:

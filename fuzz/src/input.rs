@@ -48,7 +48,10 @@ impl<'a> Input<'a> {
 
 /// The octet at a position of a stream, so that any octet out of place shows.
 pub fn octet(stream: u32, position: u32) -> u8 {
-    (position.wrapping_add(stream << 20).wrapping_mul(0x9e37_79b1) >> 24) as u8
+    (position
+        .wrapping_add(stream << 20)
+        .wrapping_mul(0x9e37_79b1)
+        >> 24) as u8
 }
 
 /// `n` octets of a stream from `position` on.

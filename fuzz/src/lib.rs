@@ -11,6 +11,7 @@
 //! `tests/fuzz_corpus.rs` of the library includes this file, so that the corpus is replayed where there is no fuzzer.
 
 pub mod connection;
+mod handshake;
 pub mod identity;
 pub mod inject;
 pub mod input;

@@ -207,7 +207,10 @@ impl Rig {
         let room = self.tcb.room();
         match self.tcb.write(&mut self.pool, &data) {
             Ok(taken) => {
-                assert!(taken <= n.min(room), "{taken} of {n} taken, room for {room}");
+                assert!(
+                    taken <= n.min(room),
+                    "{taken} of {n} taken, room for {room}"
+                );
                 self.written += taken as u32;
             }
             Err(Error::WouldBlock | Error::State | Error::Closed) => {}
@@ -269,13 +272,20 @@ impl Rig {
             );
         }
         let info = self.tcb.info();
-        assert!(info.bytes_acked <= info.bytes_sent, "acknowledged unsent data");
+        assert!(
+            info.bytes_acked <= info.bytes_sent,
+            "acknowledged unsent data"
+        );
         assert!(info.bytes_sent <= u64::from(self.written));
         assert!(info.send_queue <= u64::from(self.written));
         assert!(info.bytes_in_flight <= u64::from(self.tcb.snd_nxt() - self.iss));
         assert!(u32::from(self.mss) >= info.mss && info.mss >= 64);
         let most = self.send_buffer + self.receive_buffer + 8 * BLOCK_SIZE;
-        assert!(self.pool.in_use() <= most as u64, "{} held", self.pool.in_use());
+        assert!(
+            self.pool.in_use() <= most as u64,
+            "{} held",
+            self.pool.in_use()
+        );
         if self.tcb.state() != State::SynSent {
             let next = self.tcb.rcv_nxt();
             assert!(self.rcv_nxt.is_none_or(|before| before <= next));
@@ -300,7 +310,11 @@ impl Rig {
         }
         let mut segments = 0;
         loop {
-            let memory = if self.starved { 0 } else { self.pool.available() };
+            let memory = if self.starved {
+                0
+            } else {
+                self.pool.available()
+            };
             let Some(plan) = self.tcb.plan(self.now, memory) else {
                 break;
             };

@@ -61,10 +61,7 @@ fn decode(datagram: &[u8]) {
 fn translate(segment: &RawSegment<'_>) {
     let v4 = |n| IpAddr::V4(Ipv4Addr::new(192, 0, 2, n));
     let v6 = |n| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n));
-    for (local, remote, role) in [
-        (v4(1), v4(2), Role::Client),
-        (v6(1), v6(2), Role::Server),
-    ] {
+    for (local, remote, role) in [(v4(1), v4(2), Role::Client), (v6(1), v6(2), Role::Server)] {
         let flow = flow(segment.circuit, local, remote, role);
         assert_eq!(circuit_of(&flow, role), segment.circuit);
         let mut packet = Vec::new();
