@@ -1,5 +1,6 @@
 //! One circuit: its TCP, and what the relay wants to hear of it.
 
+use super::circuits::CONTROL;
 use crate::endpoint::{EVENT_READABLE, EVENT_WRITABLE};
 use crate::error::CloseReason;
 use crate::tcp::{State, Tcb};
@@ -24,6 +25,8 @@ pub struct Circuit {
     pub active: bool,
     /// The deadline registered with the endpoint's timers.
     pub timer: Time,
+    /// Its number cannot be opened by the relay.
+    pub holds_number: bool,
     /// The relay has heard of it (always, if it opened it).
     pub announced: bool,
     /// A Readable event waits to be queued, or stands in the queue.
@@ -60,6 +63,7 @@ impl Circuit {
             deficit: 0,
             active: false,
             timer: Time::NEVER,
+            holds_number: number != CONTROL,
             announced,
             readable: Notice::default(),
             writable: Notice::default(),

@@ -46,7 +46,7 @@ pub struct Circuits {
     circuits: BTreeMap<u32, Box<Circuit>>,
     /// How many of them have ended and wait for the relay to let go.
     buried: usize,
-    /// The relay's numbers in use, with wire identifiers.
+    /// The relay's numbers in use, and by how many circuits: the peer may reuse one sooner than we hear that it is free.
     numbers: BTreeMap<u32, u32>,
     tombstones: Tombstones,
     replies: VecDeque<Reply>,
@@ -99,7 +99,6 @@ impl Circuits {
         let tcb = Tcb::open(&self.settings(shared), iss, None);
         self.circuits
             .insert(CONTROL, Box::new(Circuit::new(CONTROL, tcb, true)));
-        self.numbers.insert(CONTROL, CONTROL);
         self.activate(CONTROL);
     }
 
@@ -163,7 +162,7 @@ impl Circuits {
         let tcb = Tcb::open(&self.settings(shared), iss, Some(number));
         self.circuits
             .insert(wire, Box::new(Circuit::new(number, tcb, true)));
-        self.numbers.insert(number, wire);
+        *self.numbers.entry(number).or_default() += 1;
         self.stats.circuits_opened += 1;
         self.activate(wire);
         Ok(self.circuit_id(wire))
@@ -222,10 +221,16 @@ impl Circuits {
 
     /// Takes the number of a circuit back, so that the relay can use it again.
     pub fn release_number(&mut self, wire: u32) {
-        if let Some(circuit) = self.circuits.get(&wire)
-            && self.numbers.get(&circuit.number) == Some(&wire)
+        let Some(circuit) = self.circuits.get_mut(&wire) else {
+            return;
+        };
+        if std::mem::take(&mut circuit.holds_number)
+            && let Some(users) = self.numbers.get_mut(&circuit.number)
         {
-            self.numbers.remove(&circuit.number);
+            *users -= 1;
+            if *users == 0 {
+                self.numbers.remove(&circuit.number);
+            }
         }
     }
 
@@ -344,7 +349,7 @@ impl Circuits {
         self.stats.payload_received += tcb.info().bytes_received;
         self.circuits
             .insert(wire, Box::new(Circuit::new(number, tcb, false)));
-        self.numbers.insert(number, wire);
+        *self.numbers.entry(number).or_default() += 1;
         self.stats.circuits_accepted += 1;
         self.activate(wire);
         self.report(wire, shared);

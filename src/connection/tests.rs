@@ -144,6 +144,18 @@ fn circuits_beyond_the_limit_are_reset_and_counted() {
 }
 
 #[test]
+fn a_number_stays_in_use_as_long_as_any_circuit_has_it() {
+    let mut side = Side::new(Config::default());
+    side.syn(2, 7);
+    side.syn(4, 7);
+    assert_eq!(side.circuits.stats.circuits_accepted, 2);
+    side.circuits.abort(4, CloseReason::Local, &mut side.shared);
+    assert_eq!(side.circuits.open(7, &mut side.shared), Err(Error::InUse));
+    side.circuits.abort(2, CloseReason::Local, &mut side.shared);
+    assert!(side.circuits.open(7, &mut side.shared).is_ok());
+}
+
+#[test]
 fn a_held_connection_announces_circuits_when_it_is_released() {
     let mut side = Side::new(Config::default());
     side.circuits.hold(true, &mut side.shared);

@@ -34,11 +34,11 @@ const OUTPUT_LIMIT: usize = 2 * OUTPUT_BOUND;
 /// Datagrams that a connection makes before it is the next one's turn.
 const TURN: usize = 16;
 
-/// Names a connection of an endpoint; never reused.
+/// Names a connection of an endpoint; not reused before 2^32 others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
 
-/// Names a circuit of an endpoint; never reused.
+/// Names a circuit of an endpoint; not reused before 2^31 others of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CircuitId(pub u64);
 
@@ -273,6 +273,9 @@ impl Endpoint {
         pin: Option<[u8; 32]>,
         outgoing: bool,
     ) -> u32 {
+        while self.connections.contains_key(&self.next_id) {
+            self.next_id = self.next_id.wrapping_add(1).max(1);
+        }
         let key = self.next_id;
         self.next_id = self.next_id.wrapping_add(1).max(1);
         let id = ConnectionId(u64::from(key));

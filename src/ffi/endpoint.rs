@@ -319,8 +319,7 @@ pub unsafe extern "C" fn utcp_endpoint_set_accepting(
     })
 }
 
-/// Bytes held in queues, of all circuits, both directions, and of datagrams waiting for the socket. 0 if `endpoint`
-/// is not a live endpoint.
+/// Bytes held in the queues of all circuits, both directions, in whole blocks. 0 if `endpoint` is not a live endpoint.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn utcp_endpoint_memory(endpoint: *const utcp_endpoint) -> u64 {
     // SAFETY: the caller's promise.

@@ -14,7 +14,7 @@ use crate::time::{MILLISECOND, Micros, Time};
 
 /// The longest that an acknowledgement is held back (RFC 5681 section 4.2 allows 500 ms).
 const ACK_DELAY: Micros = 10 * MILLISECOND;
-/// Segments acknowledged one by one when a stream (re)starts, so that slow start is clocked.
+/// Segments acknowledged one by one when a stream starts, so that the peer's slow start is clocked.
 const QUICK_ACKS: u8 = 32;
 /// Unsolicited acknowledgements, those that answer a suspicious segment, come no faster than this (RFC 5961 section 7).
 const CHALLENGE_INTERVAL: Micros = 50 * MILLISECOND;

@@ -79,17 +79,19 @@ fn all_circuits_opened_and_closed_at_the_same_moment() {
 /// What is repeated first is data; the FIN comes behind it, and may not get its turn.
 #[test]
 fn a_lost_last_acknowledgement_is_repeated_for_data_before_the_fin() {
-    seeds("last acknowledgement", 2, |name, seed| {
-        let mut net = Net::pair(name, seed, broadband);
-        net.establish();
-        net.open(0, 1, 1, 0, plan::half_close_by_acceptor(4_000, 100));
-        net.pass(2_900 * MILLISECOND);
-        let now = net.now();
-        let deaf = broadband().blackout(now, now + 400 * MILLISECOND);
-        net.link(1, 0, deaf);
-        net.complete(3 * SECOND);
-        net.assert_clean();
-    });
+    // The second is a minute without network: the end that is done must not have forgotten the circuit by then.
+    for (dark, bound) in [(400 * MILLISECOND, 3 * SECOND), (60 * SECOND, 80 * SECOND)] {
+        seeds("last acknowledgement", 2, |name, seed| {
+            let mut net = Net::pair(name, seed, broadband);
+            net.establish();
+            net.open(0, 1, 1, 0, plan::half_close_by_acceptor(4_000, 100));
+            net.pass(2_900 * MILLISECOND);
+            let now = net.now();
+            net.link(1, 0, broadband().blackout(now, now + dark));
+            net.complete(bound);
+            net.assert_clean();
+        });
+    }
 }
 
 #[test]
@@ -144,6 +146,50 @@ fn resets_from_either_end_are_heard_under_loss() {
         net.complete(300 * SECOND);
         net.assert_clean();
     });
+}
+
+/// The other end has nothing to say, so that no answer to it tells it once more.
+#[test]
+fn a_lost_reset_is_heard_later_by_an_end_that_only_waits() {
+    for by_opener in [true, false] {
+        seeds("lost reset", 1, |name, seed| {
+            let mut net = Net::pair(name, seed, broadband);
+            net.establish();
+            let mut ends = plan::requests(2, 100, 100);
+            let resetting = usize::from(!by_opener);
+            ends[resetting].steps = if by_opener {
+                vec![
+                    Step::Send(100),
+                    Step::Receive(100),
+                    Step::Pause(SECOND),
+                    Step::Abort,
+                ]
+            } else {
+                vec![
+                    Step::Receive(100),
+                    Step::Send(100),
+                    Step::Pause(SECOND),
+                    Step::Abort,
+                ]
+            };
+            // The waiting end says what it has to say before, and then waits for ever.
+            ends[1 - resetting].steps = if by_opener {
+                vec![Step::Receive(100), Step::Send(100), Step::ReceiveEnd]
+            } else {
+                vec![Step::Send(100), Step::Receive(100), Step::ReceiveEnd]
+            };
+            for end in &mut ends {
+                end.expect = None;
+                end.reasons = vec![CloseReason::Reset];
+            }
+            net.open(0, 1, 1, 0, ends);
+            net.pass(900 * MILLISECOND);
+            let now = net.now();
+            net.links(|| broadband().blackout(now, now + 300 * MILLISECOND));
+            net.complete(60 * SECOND);
+            net.assert_clean();
+        });
+    }
 }
 
 #[test]
