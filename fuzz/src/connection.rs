@@ -86,6 +86,8 @@ struct Rig {
     /// Circuits may suffer from more than segments: the relay sheds, or the budget is small.
     short_of_memory: bool,
     blocked: bool,
+    /// Microseconds that the socket has taken nothing.
+    blocked_for: u64,
     refuses: bool,
     forgets: bool,
     closed: Option<CloseReason>,
@@ -143,6 +145,7 @@ impl Rig {
             control_is_prey: bits & 4 != 0,
             short_of_memory: budget < 64 << 20,
             blocked: false,
+            blocked_for: 0,
             refuses: bits & 8 != 0,
             forgets: bits & 16 != 0,
             closed: None,
@@ -386,7 +389,13 @@ impl Rig {
                 control.tcb.probe();
             }
             self.settle();
+            // A socket that takes nothing for minutes would end all circuits, and rightly so.
             let step = until.min(self.now + 20 * SECOND);
+            self.blocked_for = match self.blocked {
+                true => self.blocked_for + step.since(self.now),
+                false => 0,
+            };
+            self.blocked &= self.blocked_for < 60 * SECOND;
             loop {
                 let next = self.honest.values().map(|h| h.tcb.deadline()).min();
                 let next = self

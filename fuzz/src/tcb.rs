@@ -323,7 +323,7 @@ impl Rig {
             self.tcb.commit(self.now, &plan);
             assert!(self.tcb.snd_nxt() >= before);
             segments += 1;
-            assert!(segments < SPIN, "it never stops sending");
+            assert!(segments < SPIN, "it never stops sending: {plan:?}");
         }
         self.tcb.settle(self.now);
     }

@@ -7,6 +7,9 @@ use crate::time::{MILLISECOND, Micros, Time};
 /// The window of a new circuit: ten cells of bandwidth-delay product at 100 Mbit/s and 20 ms.
 const INITIAL: u32 = 256 * 1024;
 
+/// The largest scale (RFC 7323 section 2.3).
+const MAX_SHIFT: u8 = 14;
+
 /// The receive window.
 #[derive(Clone, Copy, Debug)]
 pub struct ReceiveWindow {
@@ -25,7 +28,9 @@ pub struct ReceiveWindow {
 impl ReceiveWindow {
     /// A window of at most `most` octets.
     pub fn new(most: usize) -> ReceiveWindow {
-        let most = u32::try_from(most).unwrap_or(u32::MAX).min(1 << 30);
+        // RFC 7323 section 2.3: no scale above 14.
+        let largest = u32::from(u16::MAX) << MAX_SHIFT;
+        let most = u32::try_from(most).unwrap_or(u32::MAX).min(largest);
         let mut shift = 0;
         while most >> shift > u32::from(u16::MAX) {
             shift += 1;
@@ -99,7 +104,8 @@ impl ReceiveWindow {
 
     /// Whether the window has opened so far that the peer should be told (RFC 9293 section 3.8.6.2.2).
     pub fn update_due(&self, next: Seq, unread: usize, memory: u64, mss: u32) -> bool {
-        let open = self.possible_edge(next, unread, memory) - self.edge;
+        // What the window field can say: what is lost in scaling opens nothing.
+        let open = self.field(next, unread, memory, false).1 - self.edge;
         let left = self.edge - next;
         open >= (2 * mss).max(self.target / 4)
             || (left < mss && open >= mss.min(self.target / 2).max(1))
@@ -167,6 +173,24 @@ mod tests {
             window.tune(now, 50_000);
         }
         assert_eq!(window.target, INITIAL);
+    }
+
+    #[test]
+    fn no_scale_is_above_14() {
+        for most in [1 << 30, usize::MAX] {
+            assert_eq!(ReceiveWindow::new(most).shift(), 14);
+        }
+    }
+
+    #[test]
+    fn an_opening_that_scaling_hides_is_not_announced() {
+        let mut window = ReceiveWindow::new(1 << 30);
+        window.start(Seq(0));
+        let memory = (1 << window.shift()) - 1;
+        assert!(!window.update_due(Seq(0), 0, memory, 1_000));
+        assert!(window.update_due(Seq(0), 0, memory + 1, 1_000));
+        let (field, edge) = window.field(Seq(0), 0, memory + 1, false);
+        assert_eq!((field, edge), (1, Seq(1 << window.shift())));
     }
 
     #[test]
