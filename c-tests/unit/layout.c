@@ -195,7 +195,7 @@ static void
 every_number_has_a_text_of_its_own(void **state)
 {
   (void)state;
-  const int numbers[] = { 0, -10, -11, -12, -13, -14, -20, -21, -22, -23, -24, -30, -31, -32, -33, -40, -41, -90,
+  const int numbers[] = { 0, -10, -11, -12, -13, -14, -20, -21, -22, -23, -24, -30, -31, -33, -40, -41, -90,
                           1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 };
   size_t n = sizeof numbers / sizeof *numbers;
   const char *unknown = utcp_error_string(-12345);
@@ -211,7 +211,7 @@ every_number_has_a_text_of_its_own(void **state)
     for (size_t j = 0; j < i; j++)
       assert_string_not_equal(text, utcp_error_string(numbers[j]));
   }
-  const int others[] = { INT32_MIN, INT32_MAX, -1, -9, -15, 13, -91 };
+  const int others[] = { INT32_MIN, INT32_MAX, -1, -9, -15, 13, -32, -91 };
   for (size_t i = 0; i < sizeof others / sizeof *others; i++)
     assert_string_equal(utcp_error_string(others[i]), unknown);
 }
