@@ -2,6 +2,7 @@
 
 pub mod circuit;
 pub mod circuits;
+mod resets;
 #[cfg(test)]
 mod tests;
 mod tombstones;
@@ -345,7 +346,10 @@ impl Connection {
         let suspicion = self.suspicion.map_or(Time::NEVER, |s| s.at);
         match self.phase {
             Phase::Closed => Time::NEVER,
-            _ => session.min(self.handshake_until).min(suspicion),
+            _ => session
+                .min(self.handshake_until)
+                .min(suspicion)
+                .min(self.circuits.resets_deadline()),
         }
     }
 
@@ -364,6 +368,7 @@ impl Connection {
         if self.handshake_until <= now && self.phase != Phase::Closed {
             self.close(CloseReason::Handshake, shared);
         }
+        self.circuits.repeat_resets(now);
         if self.suspicion.is_some_and(|s| s.at <= now) {
             self.probe(now, shared);
         }

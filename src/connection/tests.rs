@@ -62,6 +62,12 @@ impl Side {
         self.receive(wire, Flags::SYN, 500, syn_options(Some(number)), b"create");
     }
 
+    /// What a connection's timer does for its circuits.
+    fn repeat_resets(&mut self) -> Vec<(u32, Flags)> {
+        self.circuits.repeat_resets(self.now);
+        self.sent()
+    }
+
     fn events(&mut self) -> Vec<Event> {
         self.shared.events.drain(..).collect()
     }
@@ -92,7 +98,9 @@ fn an_ended_circuit_that_the_relay_still_holds_cannot_be_opened_again() {
     side.receive(2, Flags::RST, 507, Options::default(), b"");
     let ended = Event::CircuitClosed(CircuitId(1 << 32 | 2), CloseReason::Reset);
     assert_eq!(side.events().last(), Some(&ended));
-    side.sent();
+    assert_eq!(side.sent(), [(2, Flags::RST)], "confirmed");
+    side.receive(2, Flags::RST, 507, Options::default(), b"");
+    assert_eq!(side.sent(), [(2, Flags::RST)], "and again if asked");
     // Long after its tombstone has gone.
     side.now = side.now + 1_000 * SECOND;
     side.syn(2, 8);
@@ -186,8 +194,23 @@ fn a_late_syn_of_a_reset_circuit_does_not_bring_it_back() {
     side.circuits.abort(2, CloseReason::Local, &mut side.shared);
     side.circuits.forget(2, &mut side.shared);
     side.events();
-    side.sent();
+    assert_eq!(side.repeat_resets(), [(2, RST_ACK)]);
     side.syn(2, 7);
     assert_eq!(side.events(), []);
     assert_eq!(side.sent(), [(2, RST_ACK)]);
+}
+
+#[test]
+fn a_reset_is_repeated_until_the_peer_confirms_it_and_the_confirmation_is_not_answered() {
+    let mut side = Side::new(Config::default());
+    side.syn(2, 7);
+    side.sent();
+    side.circuits.abort(2, CloseReason::Local, &mut side.shared);
+    assert_eq!(side.repeat_resets(), [(2, RST_ACK)]);
+    assert_eq!(side.repeat_resets(), []);
+    side.now = side.circuits.resets_deadline();
+    assert_eq!(side.repeat_resets(), [(2, RST_ACK)]);
+    side.receive(2, Flags::RST, 0, Options::default(), b"");
+    assert_eq!(side.circuits.resets_deadline(), Time::NEVER);
+    assert_eq!(side.sent(), []);
 }

@@ -23,8 +23,10 @@ pub enum Tombstone {
         /// RCV.NXT.
         ack: Seq,
     },
-    /// It was reset.
+    /// This side reset it.
     Reset,
+    /// The peer reset it, and wants that confirmed.
+    ResetByPeer,
 }
 
 /// Ended circuits by wire identifier.

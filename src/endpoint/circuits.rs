@@ -197,12 +197,16 @@ impl Endpoint {
         }
     }
 
-    /// Which events are reported: [`super::EVENT_READABLE`], [`super::EVENT_WRITABLE`].
+    /// Which events are reported: [`super::EVENT_READABLE`], [`super::EVENT_WRITABLE`]. Unmasking Readable reports
+    /// what was left unread, too: no other event may ever come, because the peer has sent all or the window is closed.
     ///
     /// # Errors
     /// [`Error::Closed`].
     pub fn set_events(&mut self, id: CircuitId, mask: u32) -> Result<(), Error> {
         self.with_live_circuit(id, |circuit, _| {
+            let unmasked = mask & !circuit.mask & super::EVENT_READABLE != 0;
+            circuit.readable.pending |=
+                unmasked && (circuit.tcb.readable() > 0 || circuit.tcb.at_end());
             circuit.mask = mask;
             Ok(())
         })

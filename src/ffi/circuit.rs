@@ -190,8 +190,9 @@ pub unsafe extern "C" fn utcp_circuit_free(circuit: *mut utcp_circuit) -> c_int 
 }
 
 /// Which events the circuit reports: UTCP_EVENT_READABLE and UTCP_EVENT_WRITABLE, or'ed; both at first. Unmasked
-/// again, an event that is pending comes from the next process. A relay whose next hop is slow masks
-/// UTCP_EVENT_READABLE and stops reading: the peer's window closes, and no other circuit notices.
+/// again, an event that is pending comes from the next process, and circuit_readable comes also for what was left
+/// unread. A relay whose next hop is slow masks UTCP_EVENT_READABLE and stops reading: the peer's window closes, and
+/// no other circuit notices.
 ///
 /// UTCP_ERR_RANGE: unknown bits. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
 /// circuit.

@@ -394,3 +394,37 @@ fn masked_events_wait_until_they_are_unmasked() {
     assert_eq!(readable(&world), before + 1);
     assert_eq!(read(accepted).0, b"later");
 }
+
+#[test]
+fn what_was_left_unread_is_told_again_when_it_is_unmasked() {
+    let (mut world, connection) = World::connected();
+    let circuit = open(connection, 1);
+    world.run(1_000_000);
+    let accepted = world.b.accepted();
+    assert_eq!(write(circuit, b"all of it"), Ok(9));
+    world.run(1_000_000);
+    let readable = |world: &World| world.b.heard(|h| *h == Heard::Readable(accepted));
+    let told = readable(&world);
+    assert!(told > 0);
+    let mut buffer = [0u8; 3];
+    let mut len = 0;
+    // SAFETY: a live handle and valid buffers.
+    unsafe {
+        assert_eq!(
+            utcp_circuit_read(accepted, buffer.as_mut_ptr(), 3, &raw mut len),
+            UTCP_OK
+        );
+    }
+    let switch = |world: &mut World| {
+        for mask in [UTCP_EVENT_WRITABLE, UTCP_EVENT_READABLE] {
+            // SAFETY: a live handle.
+            assert_eq!(unsafe { utcp_circuit_set_events(accepted, mask) }, UTCP_OK);
+            world.run(1_000_000);
+        }
+    };
+    switch(&mut world);
+    assert_eq!(readable(&world), told + 1);
+    assert_eq!(read(accepted).0, b" of it");
+    switch(&mut world);
+    assert_eq!(readable(&world), told + 1, "there was nothing to tell");
+}

@@ -83,7 +83,7 @@ typedef struct or_utcp_link_t {
   uint64_t charged_sent, charged_received;
   unsigned int reading_stopped : 1;
   unsigned int released : 1; /**< Circuits are not held back any more. */
-  unsigned int active : 1; /**< Listed for accounting at the end of the turn. */
+  unsigned int active : 1; /**< Listed for the end of this loop turn. */
 } or_utcp_link_t;
 
 /* or_utcp_endpoint.c */

@@ -1,17 +1,21 @@
-//! All circuits of one connection: TORTP datagrams in and out, and the round robin between circuits.
+//! All circuits of one connection: what the relay asks of them, what it hears, their timers and their end.
+
+mod input;
+mod output;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::circuit::{Circuit, DEFAULT_WEIGHT};
+use super::circuit::Circuit;
+use super::resets::Resets;
 use super::tombstones::{Tombstone, Tombstones};
 use crate::endpoint::shared::Shared;
 use crate::endpoint::timers::Owner;
 use crate::endpoint::{CircuitId, ConnectionId, EVENT_READABLE, EVENT_WRITABLE, Event, Role};
 use crate::error::{CloseReason, Error};
 use crate::stats::ConnectionStats;
-use crate::tcp::segment::{Flags, Options, Segment};
+use crate::tcp::segment::Flags;
 use crate::tcp::seq::Seq;
-use crate::tcp::{Rejected, Reset, Settings, Tcb, reset_for};
+use crate::tcp::{Settings, Tcb};
 use crate::time::{Micros, SECOND, Time};
 use crate::tortp;
 
@@ -49,6 +53,7 @@ pub struct Circuits {
     /// The relay's numbers in use, and by how many circuits: the peer may reuse one sooner than we hear that it is free.
     numbers: BTreeMap<u32, u32>,
     tombstones: Tombstones,
+    resets: Resets,
     replies: VecDeque<Reply>,
     /// Circuits that may have something to send, in the order of their turns.
     active: VecDeque<u32>,
@@ -75,6 +80,7 @@ impl Circuits {
             buried: 0,
             numbers: BTreeMap::new(),
             tombstones: Tombstones::default(),
+            resets: Resets::default(),
             replies: VecDeque::new(),
             active: VecDeque::new(),
             held: false,
@@ -214,7 +220,7 @@ impl Circuits {
         };
         circuit.closed_reported = true;
         if let Some(reset) = circuit.tcb.abort(&mut shared.pool, reason) {
-            self.reply_reset(wire, reset);
+            self.send_reset(wire, reset);
         }
         self.bury(wire, shared);
     }
@@ -263,177 +269,6 @@ impl Circuits {
         self.held && wire != CONTROL
     }
 
-    // ---- datagrams in ----
-
-    /// Takes in the plaintext of a record.
-    pub fn receive(&mut self, now: Time, plain: &[u8], shared: &mut Shared) {
-        if let Err(malformed) = tortp::check(plain) {
-            match malformed {
-                tortp::Malformed::Version => self.stats.dropped_version += 1,
-                _ => self.stats.dropped_malformed += 1,
-            }
-            return;
-        }
-        if now.since(self.last_received) >= SILENCE {
-            let wires: Vec<u32> = self.circuits.keys().copied().collect();
-            for wire in wires {
-                if let Some(circuit) = self.circuits.get_mut(&wire) {
-                    circuit.tcb.revive(now);
-                    self.update_timer(wire, shared);
-                }
-            }
-        }
-        self.last_received = now;
-        for (wire, segment) in tortp::segments(plain) {
-            self.stats.segments_received += 1;
-            self.deliver(now, wire, &segment, shared);
-        }
-    }
-
-    fn deliver(&mut self, now: Time, wire: u32, segment: &Segment<'_>, shared: &mut Shared) {
-        if self.circuits.get(&wire).is_some_and(|c| !c.buried) {
-            self.deliver_to_circuit(now, wire, segment, shared);
-            return;
-        }
-        match self.tombstones.get(now, wire) {
-            Some(Tombstone::TimeWait { seq, ack }) => {
-                // Not the FIN alone: a peer whose last data is unacknowledged repeats that first, and nothing else.
-                if !segment.is_empty() && !segment.flags.has(Flags::RST) {
-                    self.reply(Reply {
-                        circuit: wire,
-                        flags: Flags::ACK,
-                        seq,
-                        ack,
-                    });
-                }
-            }
-            None if self.may_be_opened(wire, segment) => {
-                self.open_passively(now, wire, segment, shared);
-            }
-            _ => {
-                self.stats.dropped_unknown_circuit += 1;
-                if let Some(reset) = reset_for(segment) {
-                    self.reply_reset(wire, reset);
-                }
-            }
-        }
-    }
-
-    /// Whether a segment for an unknown circuit is the peer's way to open one.
-    fn may_be_opened(&self, wire: u32, segment: &Segment<'_>) -> bool {
-        let opened_by_peer = match self.role {
-            Role::Client => wire % 2 == 1,
-            Role::Server => wire.is_multiple_of(2),
-        };
-        // One that has ended stays here until the relay lets go of it, its tombstone not so long.
-        opened_by_peer
-            && !self.circuits.contains_key(&wire)
-            && wire != CONTROL
-            && segment.flags.has(Flags::SYN)
-            && !segment.flags.has(Flags::ACK)
-            && !segment.flags.has(Flags::RST)
-            && segment.options.circuit_number.is_some_and(|n| n != CONTROL)
-    }
-
-    fn open_passively(&mut self, now: Time, wire: u32, segment: &Segment<'_>, shared: &mut Shared) {
-        if self.circuits.len() >= shared.config.max_circuits {
-            self.stats.dropped_limit += 1;
-            if let Some(reset) = reset_for(segment) {
-                self.reply_reset(wire, reset);
-            }
-            return;
-        }
-        let number = segment.options.circuit_number.unwrap_or(CONTROL);
-        let iss = Seq(shared.rng.next_u32());
-        let tcb = Tcb::accept(&self.settings(shared), iss, now, &mut shared.pool, segment);
-        self.stats.payload_received += tcb.info().bytes_received;
-        self.circuits
-            .insert(wire, Box::new(Circuit::new(number, tcb, false)));
-        *self.numbers.entry(number).or_default() += 1;
-        self.stats.circuits_accepted += 1;
-        self.activate(wire);
-        self.report(wire, shared);
-        self.update_timer(wire, shared);
-    }
-
-    fn deliver_to_circuit(
-        &mut self,
-        now: Time,
-        wire: u32,
-        segment: &Segment<'_>,
-        shared: &mut Shared,
-    ) {
-        let Some(circuit) = self.circuits.get_mut(&wire) else {
-            return;
-        };
-        let received = circuit.tcb.bytes_received();
-        let result = circuit.tcb.receive(now, &mut shared.pool, segment);
-        self.stats.payload_received += circuit.tcb.bytes_received() - received;
-        let rtt = circuit.tcb.rtt();
-        if rtt.min() > 0 {
-            self.srtt = rtt.srtt();
-            self.rttvar = rtt.rttvar();
-            if self.min_rtt == 0 || rtt.min() < self.min_rtt {
-                self.min_rtt = rtt.min();
-            }
-        }
-        match result {
-            Ok(()) => {}
-            Err(Rejected::OutOfWindow | Rejected::Unexpected) => {
-                self.stats.dropped_out_of_window += 1;
-            }
-            Err(Rejected::Memory) => self.stats.dropped_memory += 1,
-            Err(Rejected::Answer(reset)) => {
-                self.stats.dropped_out_of_window += 1;
-                self.reply_reset(wire, reset);
-            }
-        }
-        self.after_change(now, wire, shared);
-    }
-
-    /// A segment or a timer has changed a circuit.
-    fn after_change(&mut self, now: Time, wire: u32, shared: &mut Shared) {
-        let Some(circuit) = self.circuits.get(&wire) else {
-            return;
-        };
-        if let Some(reason) = circuit.end()
-            && !circuit.buried
-        {
-            if reason == CloseReason::Reset || reason == CloseReason::Refused {
-                self.stats.circuits_reset += 1;
-            }
-            let tombstone = if reason == CloseReason::Done {
-                Tombstone::TimeWait {
-                    seq: circuit.tcb.snd_nxt(),
-                    ack: circuit.tcb.rcv_nxt(),
-                }
-            } else {
-                Tombstone::Reset
-            };
-            if let (Tombstone::TimeWait { seq, ack }, crate::tcp::State::TimeWait) =
-                (tombstone, circuit.tcb.state())
-            {
-                // The acknowledgement of the FIN that ended it.
-                self.reply(Reply {
-                    circuit: wire,
-                    flags: Flags::ACK,
-                    seq,
-                    ack,
-                });
-            }
-            self.peer_gone |= reason == CloseReason::Timeout
-                && now.since(self.last_received) >= shared.config.dead_timeout;
-            self.tombstones.insert(now, wire, tombstone);
-            self.bury(wire, shared);
-            self.report(wire, shared);
-            self.remove_if_done(wire, shared);
-            return;
-        }
-        self.activate(wire);
-        self.report(wire, shared);
-        self.update_timer(wire, shared);
-    }
-
     /// A circuit has ended: its number and its timer are free, its segments are answered without it.
     fn bury(&mut self, wire: u32, shared: &mut Shared) {
         self.release_number(wire);
@@ -460,21 +295,6 @@ impl Circuits {
         if done && let Some(mut circuit) = self.circuits.remove(&wire) {
             circuit.tcb.release(&mut shared.pool);
             self.buried -= 1;
-        }
-    }
-
-    fn reply_reset(&mut self, wire: u32, reset: Reset) {
-        self.reply(Reply {
-            circuit: wire,
-            flags: reset.segment().flags,
-            seq: reset.seq,
-            ack: reset.ack.unwrap_or_default(),
-        });
-    }
-
-    fn reply(&mut self, reply: Reply) {
-        if self.replies.len() < REPLIES_BOUND {
-            self.replies.push_back(reply);
         }
     }
 
@@ -599,97 +419,6 @@ impl Circuits {
         self.circuits.get(&CONTROL).and_then(|c| c.end())
     }
 
-    // ---- datagrams out ----
-
-    fn activate(&mut self, wire: u32) {
-        if let Some(circuit) = self.circuits.get_mut(&wire)
-            && !circuit.active
-            && !circuit.buried
-        {
-            circuit.active = true;
-            self.active.push_back(wire);
-        }
-    }
-
-    /// Whether [`Circuits::fill`] may have something to send.
-    pub fn has_output(&self) -> bool {
-        !self.active.is_empty() || !self.replies.is_empty()
-    }
-
-    /// Makes the next datagram in `out`; returns false if there is nothing to send.
-    pub fn fill(&mut self, now: Time, shared: &mut Shared, out: &mut Vec<u8>) -> bool {
-        out.clear();
-        tortp::begin(out);
-        while out.len() + tortp::MIN_SEGMENT_HEADER + 4 <= self.limit
-            && let Some(reply) = self.replies.pop_front()
-        {
-            self.stats.segments_sent += 1;
-            tortp::encode_header(
-                reply.circuit,
-                reply.flags,
-                reply.seq,
-                reply.ack,
-                0,
-                &Options::default(),
-                0,
-                out,
-            );
-        }
-        let memory = shared.pool.available();
-        while let Some(&wire) = self.active.front() {
-            let Some(circuit) = self.circuits.get_mut(&wire).filter(|c| !c.buried) else {
-                self.active.pop_front();
-                if let Some(circuit) = self.circuits.get_mut(&wire) {
-                    circuit.active = false;
-                }
-                continue;
-            };
-            let Some(plan) = circuit.tcb.plan(now, memory) else {
-                self.active.pop_front();
-                circuit.active = false;
-                circuit.deficit = 0;
-                circuit.tcb.settle(now);
-                self.update_timer(wire, shared);
-                continue;
-            };
-            let size = tortp::MIN_SEGMENT_HEADER
-                + if plan.flags.has(Flags::ACK) { 4 } else { 0 }
-                + plan.options.encoded_len()
-                + plan.payload;
-            if out.len() + size > self.limit && out.len() > tortp::DATAGRAM_HEADER {
-                return true;
-            }
-            if circuit.deficit < size {
-                // Deficit round robin: a turn is worth a full datagram at the default weight.
-                let quantum =
-                    self.limit * usize::from(circuit.weight) / usize::from(DEFAULT_WEIGHT);
-                circuit.deficit += quantum.max(1);
-                self.active.rotate_left(1);
-                continue;
-            }
-            circuit.deficit -= size;
-            tortp::encode_header(
-                wire,
-                plan.flags,
-                plan.seq,
-                plan.ack,
-                plan.window,
-                &plan.options,
-                plan.payload as u16,
-                out,
-            );
-            circuit.tcb.payload(&plan, out);
-            circuit.tcb.commit(now, &plan);
-            self.stats.segments_sent += 1;
-            if plan.is_retransmission() {
-                self.stats.segments_retransmitted += 1;
-            } else {
-                self.stats.payload_sent += plan.payload as u64;
-            }
-        }
-        out.len() > tortp::DATAGRAM_HEADER
-    }
-
     // ---- memory and the end ----
 
     /// Forgets out-of-order data; returns octets freed.
@@ -714,7 +443,7 @@ impl Circuits {
             return;
         };
         if let Some(reset) = circuit.tcb.abort(&mut shared.pool, CloseReason::Memory) {
-            self.reply_reset(wire, reset);
+            self.send_reset(wire, reset);
         }
         self.bury(wire, shared);
         self.report(wire, shared);
@@ -741,6 +470,7 @@ impl Circuits {
         self.active = VecDeque::new();
         self.replies = VecDeque::new();
         self.tombstones = Tombstones::default();
+        self.resets = Resets::default();
     }
 
     /// The connection is forgotten: gives all memory back.

@@ -1,0 +1,201 @@
+//! Datagrams in: each segment to its circuit, to a tombstone, or to nobody.
+
+use super::{CONTROL, Circuits, Reply, SILENCE};
+use crate::connection::circuit::Circuit;
+use crate::connection::tombstones::Tombstone;
+use crate::endpoint::Role;
+use crate::endpoint::shared::Shared;
+use crate::error::CloseReason;
+use crate::tcp::segment::{Flags, Segment};
+use crate::tcp::seq::Seq;
+use crate::tcp::{Rejected, Reset, State, Tcb, reset_for};
+use crate::time::Time;
+use crate::tortp;
+
+impl Circuits {
+    /// Takes in the plaintext of a record.
+    pub fn receive(&mut self, now: Time, plain: &[u8], shared: &mut Shared) {
+        if let Err(malformed) = tortp::check(plain) {
+            match malformed {
+                tortp::Malformed::Version => self.stats.dropped_version += 1,
+                _ => self.stats.dropped_malformed += 1,
+            }
+            return;
+        }
+        if now.since(self.last_received) >= SILENCE {
+            let wires: Vec<u32> = self.circuits.keys().copied().collect();
+            for wire in wires {
+                if let Some(circuit) = self.circuits.get_mut(&wire) {
+                    circuit.tcb.revive(now);
+                    self.update_timer(wire, shared);
+                }
+            }
+        }
+        self.last_received = now;
+        for (wire, segment) in tortp::segments(plain) {
+            self.stats.segments_received += 1;
+            self.deliver(now, wire, &segment, shared);
+        }
+    }
+
+    fn deliver(&mut self, now: Time, wire: u32, segment: &Segment<'_>, shared: &mut Shared) {
+        if segment.flags.has(Flags::RST) {
+            self.resets.confirm(wire);
+        }
+        if self.circuits.get(&wire).is_some_and(|c| !c.buried) {
+            self.deliver_to_circuit(now, wire, segment, shared);
+            return;
+        }
+        match self.tombstones.get(now, wire) {
+            // It has not heard that we know, and asks until it does. The side that reset is silent: no end to it else.
+            Some(Tombstone::ResetByPeer | Tombstone::TimeWait { .. })
+                if segment.flags.has(Flags::RST) =>
+            {
+                self.confirm_reset(wire);
+            }
+            Some(Tombstone::TimeWait { seq, ack }) => {
+                // Not the FIN alone: a peer whose last data is unacknowledged repeats that first, and nothing else.
+                if !segment.is_empty() {
+                    self.reply(Reply {
+                        circuit: wire,
+                        flags: Flags::ACK,
+                        seq,
+                        ack,
+                    });
+                }
+            }
+            None if self.may_be_opened(wire, segment) => {
+                self.open_passively(now, wire, segment, shared);
+            }
+            _ => {
+                self.stats.dropped_unknown_circuit += 1;
+                if let Some(reset) = reset_for(segment) {
+                    self.reply_reset(wire, reset);
+                }
+            }
+        }
+    }
+
+    /// Whether a segment for an unknown circuit is the peer's way to open one.
+    fn may_be_opened(&self, wire: u32, segment: &Segment<'_>) -> bool {
+        let opened_by_peer = match self.role {
+            Role::Client => wire % 2 == 1,
+            Role::Server => wire.is_multiple_of(2),
+        };
+        // One that has ended stays here until the relay lets go of it, its tombstone not so long.
+        opened_by_peer
+            && !self.circuits.contains_key(&wire)
+            && wire != CONTROL
+            && segment.flags.has(Flags::SYN)
+            && !segment.flags.has(Flags::ACK)
+            && !segment.flags.has(Flags::RST)
+            && segment.options.circuit_number.is_some_and(|n| n != CONTROL)
+    }
+
+    fn open_passively(&mut self, now: Time, wire: u32, segment: &Segment<'_>, shared: &mut Shared) {
+        if self.circuits.len() >= shared.config.max_circuits {
+            self.stats.dropped_limit += 1;
+            if let Some(reset) = reset_for(segment) {
+                self.reply_reset(wire, reset);
+            }
+            return;
+        }
+        let number = segment.options.circuit_number.unwrap_or(CONTROL);
+        let iss = Seq(shared.rng.next_u32());
+        let tcb = Tcb::accept(&self.settings(shared), iss, now, &mut shared.pool, segment);
+        self.stats.payload_received += tcb.info().bytes_received;
+        self.circuits
+            .insert(wire, Box::new(Circuit::new(number, tcb, false)));
+        *self.numbers.entry(number).or_default() += 1;
+        self.stats.circuits_accepted += 1;
+        self.activate(wire);
+        self.report(wire, shared);
+        self.update_timer(wire, shared);
+    }
+
+    fn deliver_to_circuit(
+        &mut self,
+        now: Time,
+        wire: u32,
+        segment: &Segment<'_>,
+        shared: &mut Shared,
+    ) {
+        let Some(circuit) = self.circuits.get_mut(&wire) else {
+            return;
+        };
+        let received = circuit.tcb.bytes_received();
+        let result = circuit.tcb.receive(now, &mut shared.pool, segment);
+        self.stats.payload_received += circuit.tcb.bytes_received() - received;
+        let rtt = circuit.tcb.rtt();
+        if rtt.min() > 0 {
+            self.srtt = rtt.srtt();
+            self.rttvar = rtt.rttvar();
+            if self.min_rtt == 0 || rtt.min() < self.min_rtt {
+                self.min_rtt = rtt.min();
+            }
+        }
+        match result {
+            Ok(()) => {}
+            Err(Rejected::OutOfWindow | Rejected::Unexpected) => {
+                self.stats.dropped_out_of_window += 1;
+            }
+            Err(Rejected::Memory) => self.stats.dropped_memory += 1,
+            Err(Rejected::Answer(reset)) => {
+                self.stats.dropped_out_of_window += 1;
+                self.reply_reset(wire, reset);
+            }
+        }
+        self.after_change(now, wire, shared);
+    }
+
+    /// A segment or a timer has changed a circuit.
+    pub(super) fn after_change(&mut self, now: Time, wire: u32, shared: &mut Shared) {
+        let Some(circuit) = self.circuits.get(&wire) else {
+            return;
+        };
+        if let Some(reason) = circuit.end()
+            && !circuit.buried
+        {
+            if reason == CloseReason::Reset || reason == CloseReason::Refused {
+                self.stats.circuits_reset += 1;
+            }
+            let (seq, ack) = (circuit.tcb.snd_nxt(), circuit.tcb.rcv_nxt());
+            let tombstone = match reason {
+                CloseReason::Done => Tombstone::TimeWait { seq, ack },
+                CloseReason::Reset | CloseReason::Refused => Tombstone::ResetByPeer,
+                _ => Tombstone::Reset,
+            };
+            match tombstone {
+                Tombstone::TimeWait { .. } if circuit.tcb.state() == State::TimeWait => {
+                    // The acknowledgement of the FIN that ended it.
+                    self.reply(Reply {
+                        circuit: wire,
+                        flags: Flags::ACK,
+                        seq,
+                        ack,
+                    });
+                }
+                Tombstone::TimeWait { .. } => {}
+                Tombstone::ResetByPeer => self.confirm_reset(wire),
+                // Given up: the peer may still have it.
+                Tombstone::Reset => self.send_reset(
+                    wire,
+                    Reset {
+                        seq,
+                        ack: Some(ack),
+                    },
+                ),
+            }
+            self.peer_gone |= reason == CloseReason::Timeout
+                && now.since(self.last_received) >= shared.config.dead_timeout;
+            self.tombstones.insert(now, wire, tombstone);
+            self.bury(wire, shared);
+            self.report(wire, shared);
+            self.remove_if_done(wire, shared);
+            return;
+        }
+        self.activate(wire);
+        self.report(wire, shared);
+        self.update_timer(wire, shared);
+    }
+}
