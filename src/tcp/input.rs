@@ -82,6 +82,7 @@ impl Tcb {
         let (_, edge) = self.window.field(syn.seq + 1, 0, u64::MAX, false);
         self.window.promised(edge);
         self.ack_now = true;
+        self.unanswered_since = None;
     }
 
     fn receive_syn_sent(
@@ -152,6 +153,7 @@ impl Tcb {
             State::Established
         };
         self.update_window(segment, true);
+        self.unanswered_since = None;
     }
 
     fn receive_synchronized(

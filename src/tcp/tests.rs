@@ -785,3 +785,18 @@ fn nothing_is_left_to_do_for_a_circuit_that_ended_with_data_outstanding() {
     assert_eq!(s.tcb.info().unsent, 0);
     assert_eq!(s.tcb.deadline(), Time::NEVER);
 }
+
+#[test]
+fn the_answer_to_the_syn_is_an_answer_however_long_the_silence_after_it() {
+    let mut s = Script::open();
+    s.sent();
+    s.segment(SYN_ACK, IRS, ISS + 1, 65_535, syn_options(), &[])
+        .unwrap();
+    s.sent();
+    s.advance(2 * settings().dead_timeout);
+    s.write(100);
+    s.sent();
+    s.advance(5 * SECOND);
+    assert_eq!(s.tcb.state(), State::Established);
+    assert_eq!(s.sent_short(), [(ACK, ISS + 1, 100)]);
+}
