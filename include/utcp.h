@@ -961,8 +961,6 @@ uint32_t utcp_version(void);
  */
 const char *utcp_error_string(int error);
 
-extern void OPENSSL_cleanse(void *pointer, size_t len);
-
 /**
  * A configuration with all defaults, which needs a certificate at least. NULL only after an internal error.
  */
@@ -1143,8 +1141,7 @@ int utcp_endpoint_set_accepting(struct utcp_endpoint *endpoint,
                                 int accepting);
 
 /**
- * Bytes held in queues, of all circuits, both directions, and of datagrams waiting for the socket. 0 if `endpoint`
- * is not a live endpoint.
+ * Bytes held in the queues of all circuits, both directions, in whole blocks. 0 if `endpoint` is not a live endpoint.
  */
 uint64_t utcp_endpoint_memory(const struct utcp_endpoint *endpoint);
 
