@@ -107,6 +107,20 @@ pub(super) fn clear_errors() {
     unsafe { ffi::ERR_clear_error() }
 }
 
+/// Octets that the cipher of an established session adds to a plaintext: explicit nonce and tag of AES-GCM, or the tag of
+/// ChaCha20-Poly1305.
+pub(super) fn aead_overhead(ssl: &Ssl) -> usize {
+    // SAFETY: the SSL is valid; the cipher is null or static, and so is its name.
+    let name = unsafe {
+        let cipher = ffi::SSL_get_current_cipher(ssl.as_ptr());
+        text(ffi::SSL_CIPHER_get_name(cipher))
+    };
+    match name {
+        Some(name) if name.contains("CHACHA20") => 16,
+        _ => 8 + 16,
+    }
+}
+
 /// Empties the error queue into one line.
 pub(super) fn take_errors() -> String {
     let mut words = Vec::new();

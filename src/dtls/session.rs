@@ -66,6 +66,9 @@ pub enum Drop {
     NoSession,
 }
 
+/// The least that an encrypted Finished takes: header and verify_data of 12 octets each, and the tag.
+const SMALLEST_FINISHED: usize = 12 + 12 + 16;
+
 /// A DTLS session with one peer.
 pub struct Session {
     ssl: Ssl,
@@ -86,6 +89,10 @@ pub struct Session {
     output: VecDeque<Vec<u8>>,
     /// Records as OpenSSL wrote them; empty between calls, kept for its memory during the handshake.
     written: Vec<u8>,
+
+    /// Octets that no authentic record's body has fewer of: what the AEAD adds. OpenSSL 3.0.20 ends the session over a
+    /// shorter one, which anyone can send.
+    smallest_body: usize,
 
     /// The records of a datagram behind the one that was reported.
     rest: Vec<u8>,
@@ -143,6 +150,7 @@ impl Session {
             deadline: Time::NEVER,
             output: VecDeque::new(),
             written: Vec::new(),
+            smallest_body: SMALLEST_FINISHED,
             rest: Vec::new(),
             rest_at: 0,
             early: VecDeque::new(),
@@ -256,6 +264,11 @@ impl Session {
                 self.handshake(now, &numbered);
                 Incoming::Nothing
             }
+            (SessionState::Handshaking, 1, record::HANDSHAKE)
+                if record.body.len() < self.smallest_body =>
+            {
+                Incoming::Dropped(Drop::BadRecord)
+            }
             (SessionState::Handshaking, 1, record::HANDSHAKE) => {
                 self.handshake(now, record.bytes);
                 Incoming::Nothing
@@ -308,6 +321,7 @@ impl Session {
         self.collect(now);
         if result == 1 {
             self.state = SessionState::Established;
+            self.smallest_body = openssl::aead_overhead(&self.ssl);
             self.deadline = Time::NEVER;
             self.written = Vec::new();
             // The server's flight is the last: the client may ask for it again. The client's was answered.
@@ -346,6 +360,9 @@ impl Session {
 
     /// Decrypts a record. `plain` is empty.
     fn read(&mut self, record: &[u8], plain: &mut Vec<u8>) -> Incoming {
+        if record.len() < record::HEADER + self.smallest_body {
+            return Incoming::Dropped(Drop::BadRecord);
+        }
         let ssl = self.ssl.as_ptr();
         let mut size = 0;
         // The plaintext is never longer than the record.

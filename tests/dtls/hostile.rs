@@ -99,6 +99,42 @@ fn broken_handshake_records_do_not_end_a_handshake() {
 }
 
 #[test]
+fn records_too_short_for_their_cipher_do_no_harm() {
+    let identity = Identity::p256();
+    let context = || identity.context(ClientCertificate::None);
+    let short = |content: u8, length: usize| {
+        let mut record = vec![content, 0xfe, 0xfd, 0, 1, 0, 0, 0, 1, 0, 0, 0, length as u8];
+        record.resize(13 + length, 7);
+        record
+    };
+    // In front of a Finished, and in an established session.
+    let mut pair = Pair::new(&context(), context());
+    while let Some(datagram) = pair.client.take_output() {
+        let reply = pair.deliver(&datagram);
+        drain(&mut pair.client, pair.now, &reply);
+    }
+    for length in 0..40 {
+        let now = pair.now;
+        drain(pair.server(), now, &short(HANDSHAKE, length));
+        drain(&mut pair.client, now, &short(HANDSHAKE, length));
+    }
+    pair.run();
+    let established = (SessionState::Established, SessionState::Established);
+    assert_eq!(pair.states(), established);
+    for content in [ALERT, HANDSHAKE, DATA] {
+        for length in 0..40 {
+            let now = pair.now;
+            drain(pair.server(), now, &short(content, length));
+            drain(&mut pair.client, now, &short(content, length));
+        }
+    }
+    assert_eq!(pair.states(), established);
+    let record = seal(&mut pair.client, b"data");
+    let now = pair.now;
+    assert_eq!(drain(pair.server(), now, &record), [b"data"]);
+}
+
+#[test]
 fn an_established_session_is_deaf_to_handshakes() {
     let identity = Identity::p256();
     let context = || identity.context(ClientCertificate::None);
