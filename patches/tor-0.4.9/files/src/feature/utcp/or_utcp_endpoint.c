@@ -328,7 +328,7 @@ flush_cb(mainloop_event_t *event, void *arg)
   }
   now = or_utcp_now();
   uint64_t delay = deadline > now ? deadline - now : 0;
-  /* Datagrams that the kernel does not take are due at once, for ever. */
+  /* While the kernel takes no datagrams, nothing is in a hurry. */
   if (tx_blocked && delay < 10 * 1000)
     delay = 10 * 1000;
   if (delay == 0) {
