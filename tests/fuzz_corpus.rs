@@ -130,20 +130,20 @@ fn fuzz(name: &str, target: Target, mutations: usize) {
 
 #[test]
 fn tortp() {
-    fuzz("tortp", targets::tortp::run, 20_000);
+    fuzz("tortp", targets::tortp::run, 200_000);
 }
 
 #[test]
 fn tcb() {
-    fuzz("tcb", targets::tcb::run, 4_000);
+    fuzz("tcb", targets::tcb::run, 30_000);
 }
 
 #[test]
 fn connection() {
-    fuzz("connection", targets::connection::run, 400);
+    fuzz("connection", targets::connection::run, 800);
 }
 
 #[test]
 fn inject() {
-    fuzz("inject", targets::inject::run, 200);
+    fuzz("inject", targets::inject::run, 400);
 }
