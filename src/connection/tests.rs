@@ -214,3 +214,14 @@ fn a_reset_is_repeated_until_the_peer_confirms_it_and_the_confirmation_is_not_an
     assert_eq!(side.circuits.resets_deadline(), Time::NEVER);
     assert_eq!(side.sent(), []);
 }
+
+#[test]
+fn circuits_opened_and_reset_while_nothing_can_be_sent_leave_no_turns_behind() {
+    let mut side = Side::new(Config::default());
+    for wire in (2..20_000).step_by(2) {
+        side.syn(wire, wire);
+        side.circuits.accept(wire, false, &mut side.shared);
+        side.events();
+    }
+    assert!(side.circuits.turns() < 100, "{}", side.circuits.turns());
+}

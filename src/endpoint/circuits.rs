@@ -65,7 +65,12 @@ impl Endpoint {
         let connection = self.connections.get_mut(&key).ok_or(Error::Closed)?;
         let circuit = connection.circuits.get_mut(wire)?;
         let result = change(circuit, &mut self.shared.pool);
-        connection.circuits.touched(wire, &mut self.shared);
+        if result.is_ok() {
+            connection.circuits.touched(wire, &mut self.shared);
+        } else {
+            // Nothing was read or queued, so there is nothing to send; but a writer may wait for the pool now.
+            connection.circuits.report(wire, &mut self.shared);
+        }
         self.after(key);
         result
     }

@@ -301,7 +301,7 @@ impl Circuits {
     // ---- events ----
 
     /// Queues what is to be told of a circuit, unless it is held or masked: then it waits.
-    fn report(&mut self, wire: u32, shared: &mut Shared) {
+    pub fn report(&mut self, wire: u32, shared: &mut Shared) {
         let id = self.circuit_id(wire);
         let held = self.is_held(wire);
         let Some(circuit) = self.circuits.get_mut(&wire) else {

@@ -10,7 +10,16 @@ use crate::tcp::seq::Seq;
 use crate::time::Time;
 use crate::tortp;
 
+/// Turns of circuits that are gone, which the queue may hold.
+const STALE_TURNS: usize = 64;
+
 impl Circuits {
+    /// Turns in the queue.
+    #[cfg(test)]
+    pub fn turns(&self) -> usize {
+        self.active.len()
+    }
+
     pub(super) fn activate(&mut self, wire: u32) {
         if let Some(circuit) = self.circuits.get_mut(&wire)
             && !circuit.active
@@ -18,6 +27,11 @@ impl Circuits {
         {
             circuit.active = true;
             self.active.push_back(wire);
+            if self.active.len() > 2 * self.circuits.len() + STALE_TURNS {
+                // Circuits that ended while nothing could be sent: a peer could make them without end.
+                let circuits = &self.circuits;
+                self.active.retain(|wire| circuits.contains_key(wire));
+            }
         }
     }
 
