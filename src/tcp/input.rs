@@ -5,7 +5,6 @@ use super::output::{Reset, reset_for};
 use super::receive_queue::{ReceiveQueue, Stored};
 use super::recovery::prr::Prr;
 use super::segment::{Flags, Segment};
-use super::seq::Seq;
 use super::state::State;
 use super::tcb::{Recovery, Tcb};
 use crate::error::CloseReason;
@@ -605,10 +604,5 @@ impl Tcb {
             self.rtt.reset_backoff();
             self.retransmit_at = self.retransmit_at.min(now);
         }
-    }
-
-    /// Whether a sequence number was sent and is unacknowledged.
-    pub fn is_outstanding(&self, seq: Seq) -> bool {
-        self.snd_una <= seq && seq < self.snd_nxt
     }
 }

@@ -22,6 +22,5 @@ mod tests;
 
 pub use input::Rejected;
 pub use output::{Plan, Reset, reset_for};
-pub use receive_queue::MAX_RANGES;
 pub use state::State;
 pub use tcb::{Settings, Tcb};

@@ -98,13 +98,7 @@ pub struct Options {
 impl Options {
     /// Octets that the options take in a header, padded to whole words.
     pub fn encoded_len(&self) -> usize {
-        let sack = self.sack.as_slice().len();
-        let len = if self.mss.is_some() { 4 } else { 0 }
-            + if self.window_scale.is_some() { 3 } else { 0 }
-            + if self.sack_permitted { 2 } else { 0 }
-            + if self.circuit_number.is_some() { 8 } else { 0 }
-            + if sack > 0 { 2 + 8 * sack } else { 0 };
-        len.next_multiple_of(4)
+        crate::tortp::options::encoded_len(self)
     }
 }
 

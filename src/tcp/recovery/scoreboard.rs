@@ -77,11 +77,6 @@ impl Scoreboard {
         self.sent.is_empty()
     }
 
-    /// Outstanding segments in sequence order.
-    pub fn iter(&self) -> impl Iterator<Item = &Sent> {
-        self.sent.iter()
-    }
-
     /// Sequence space in the network.
     pub fn in_flight(&self) -> u64 {
         self.in_flight
@@ -196,14 +191,14 @@ impl Scoreboard {
                 first.len -= part;
                 first.syn = false;
                 self.take_off(&before);
-                self.note(now, &before, &mut delivery);
+                self.note(&before, &mut delivery);
                 break;
             }
             let segment = *first;
             self.sent.pop_front();
             self.take_off(&segment);
             if !segment.sacked {
-                self.note(now, &segment, &mut delivery);
+                self.note(&segment, &mut delivery);
             }
         }
         if self.sent.is_empty() {
@@ -221,7 +216,7 @@ impl Scoreboard {
                     segment.lost = false;
                     self.take_off(&copy);
                     self.sacked += u64::from(copy.len);
-                    self.note(now, &copy, &mut delivery);
+                    self.note(&copy, &mut delivery);
                 }
                 at += 1;
             }
@@ -254,7 +249,7 @@ impl Scoreboard {
     }
 
     /// Counts a newly delivered segment.
-    fn note(&mut self, _now: Time, segment: &Sent, delivery: &mut Delivery) {
+    fn note(&mut self, segment: &Sent, delivery: &mut Delivery) {
         delivery.delivered += u64::from(segment.len);
         match self.highest {
             Some(highest) if segment.end() <= highest => {
