@@ -244,7 +244,10 @@ impl End for QuinnEnd {
         let mut taken = 0;
         while taken < data.len() {
             // It tells of room only after a write that found none at all.
-            match connection.send_stream(Self::id(stream)).write(&data[taken..]) {
+            match connection
+                .send_stream(Self::id(stream))
+                .write(&data[taken..])
+            {
                 Ok(n) => taken += n,
                 Err(_) => {
                     self.blocked.insert(stream);

@@ -484,7 +484,9 @@ impl World {
     fn receive(&mut self, flow: usize, side: usize) -> bool {
         let now = self.now;
         let mut read = false;
-        let Flow { ends, apps: own, .. } = &mut self.flows[flow];
+        let Flow {
+            ends, apps: own, ..
+        } = &mut self.flows[flow];
         let (apps, content) = (&mut self.apps, &self.content);
         ends[side].read(now, &mut |stream, mut data| {
             read = true;

@@ -110,11 +110,17 @@ fn bench(arguments: Arguments) -> Result<(), String> {
     for name in &arguments.only {
         if !scenario::ALL.iter().any(|s| s.name == name) {
             let names: Vec<&str> = scenario::ALL.iter().map(|s| s.name).collect();
-            return Err(format!("no scenario {name}; there are {}", names.join(", ")));
+            return Err(format!(
+                "no scenario {name}; there are {}",
+                names.join(", ")
+            ));
         }
     }
-    let contestants: Result<Vec<Contestant>, String> =
-        arguments.contestants.iter().map(|name| contestant(name)).collect();
+    let contestants: Result<Vec<Contestant>, String> = arguments
+        .contestants
+        .iter()
+        .map(|name| contestant(name))
+        .collect();
     let mut extent = Extent {
         quick: arguments.quick,
         contestants: contestants?,
@@ -124,7 +130,9 @@ fn bench(arguments: Arguments) -> Result<(), String> {
     }
     let mut jobs: Vec<Job> = scenarios.iter().flat_map(|s| (s.jobs)(&extent)).collect();
     jobs.retain(|job| job.key.point.starts_with(&arguments.filter));
-    let seeds = arguments.seeds.unwrap_or(if arguments.quick { 1 } else { 5 });
+    let seeds = arguments
+        .seeds
+        .unwrap_or(if arguments.quick { 1 } else { 5 });
     let results = bench::run(&jobs, seeds);
     report::tables(&scenarios, &results);
     report::write_json(&arguments.out, &results, seeds, arguments.quick)

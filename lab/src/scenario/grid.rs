@@ -103,9 +103,6 @@ fn one(contestant: Contestant, path: Path, seed: u64) -> Figures {
         ),
         ("timeouts", info.timeouts as f64),
         ("srtt_ms", info.srtt as f64 / 1e3),
-        (
-            "broken",
-            f64::from(u8::from(world.broken(app).is_some())),
-        ),
+        ("broken", f64::from(u8::from(world.broken(app).is_some()))),
     ]
 }
