@@ -6,8 +6,11 @@ use utcp::tcp::congestion::Algorithm;
 use utcp::time::Time;
 
 use crate::end::End;
+use crate::endpoint::{EndpointEnd, Mode};
+use crate::path::Path;
 use crate::quinn::{Control, QuinnEnd};
 use crate::tcb::TcbEnd;
+use crate::world::{SETUP, World, address};
 
 /// What a flow is made with.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +60,54 @@ pub const QUINN_BBR: Contestant = quinn("quinn-bbr", Control::Bbr);
 
 /// All of them.
 pub const ALL: &[Contestant] = &[UTCP_CUBIC, UTCP_NEWRENO, QUINN_CUBIC, QUINN_BBR];
+
+/// A connection of ours with many circuits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ours {
+    /// As it is called in results.
+    pub name: &'static str,
+    /// Congestion control of its circuits.
+    pub algorithm: Algorithm,
+    /// How they share the path.
+    pub mode: Mode,
+}
+
+const fn connection(name: &'static str, algorithm: Algorithm, mode: Mode) -> Ours {
+    Ours {
+        name,
+        algorithm,
+        mode,
+    }
+}
+
+/// Connections that take part in scenarios of siblings.
+pub const CONNECTIONS: &[Ours] = &[
+    connection("utcp-cubic", Algorithm::Cubic, Mode::Independent),
+    connection("utcp-newreno", Algorithm::NewReno, Mode::Independent),
+];
+
+impl Ours {
+    /// A world with one such connection, flow 0.
+    pub fn world(&self, path: Path, seed: u64) -> World {
+        self.world_beside(path, seed, &[])
+    }
+
+    /// The same, with flows of others from number 1 on.
+    pub fn world_beside(&self, path: Path, seed: u64, others: &[Contestant]) -> World {
+        let own = EndpointEnd::pair(
+            self.algorithm,
+            self.mode,
+            path.window(),
+            seed,
+            [address(0, 0), address(0, 1)],
+            SETUP,
+        );
+        let others = others.iter().enumerate();
+        let others = others.map(|(i, other)| other.pair(&path.setup(i + 1, seed)));
+        let flows = std::iter::once(own).chain(others).collect();
+        World::new(seed, path.rtt(), flows, || [path.link(), path.link()])
+    }
+}
 
 impl Contestant {
     /// The one with this name.

@@ -70,6 +70,16 @@ impl Path {
             .delay(self.rtt() / 2)
     }
 
+    /// What flow number `flow` is made with.
+    pub fn setup(&self, flow: usize, seed: u64) -> Setup {
+        Setup {
+            seed: seed ^ (flow as u64) << 32,
+            window: self.window(),
+            addresses: [address(flow, 0), address(flow, 1)],
+            now: SETUP,
+        }
+    }
+
     /// A world with a flow of each contestant on this path.
     pub fn world(&self, contestants: &[Contestant], seed: u64) -> World {
         self.world_with(contestants, seed, || [self.link(), self.link()])
@@ -82,14 +92,8 @@ impl Path {
         seed: u64,
         links: impl FnOnce() -> [Link; 2],
     ) -> World {
-        let flows = contestants.iter().enumerate().map(|(flow, contestant)| {
-            contestant.pair(&Setup {
-                seed: seed ^ (flow as u64) << 32,
-                window: self.window(),
-                addresses: [address(flow, 0), address(flow, 1)],
-                now: SETUP,
-            })
-        });
+        let flows = contestants.iter().enumerate();
+        let flows = flows.map(|(flow, contestant)| contestant.pair(&self.setup(flow, seed)));
         World::new(seed, self.rtt(), flows.collect(), links)
     }
 }

@@ -2,7 +2,7 @@
 
 use utcp::time::{Micros, SECOND};
 
-use super::Scenario;
+use super::{Scenario, common, mbit};
 use crate::bench::{Extent, Figures, Job};
 use crate::contestant::Contestant;
 use crate::path::Path;
@@ -77,32 +77,18 @@ fn one(contestant: Contestant, path: Path, seed: u64) -> Figures {
     let app = world.add(0, 0, Load::Bulk(ENDLESS));
     let duration = duration(path.rate);
     world.run_until(START + duration);
-    let info = world.info(app);
     let flow = &world.apps[app];
-    let mbit = |from: Micros, to: Micros| {
-        flow.delivered_between(from, to) as f64 * 8.0 / (to - from) as f64
-    };
-    let goodput = mbit(0, duration);
-    let warm = mbit(duration / 3, duration);
-    let [there, _] = world.counters();
-    vec![
+    let goodput = mbit(flow, 0, duration);
+    let warm = mbit(flow, duration / 3, duration);
+    let mut figures = vec![
         ("goodput", goodput),
-        ("goodput_20s", mbit(0, 20 * SECOND)),
+        ("goodput_20s", mbit(flow, 0, 20 * SECOND)),
         ("goodput_warm", warm),
         ("percent", goodput / path.rate * 100.0),
         ("percent_warm", warm / path.rate * 100.0),
         ("of_payload", goodput / path.rate / PAYLOAD_SHARE * 100.0),
         ("of_payload_warm", warm / path.rate / PAYLOAD_SHARE * 100.0),
-        (
-            "resent_percent",
-            info.resent as f64 / info.sent as f64 * 100.0,
-        ),
-        (
-            "dropped_percent",
-            there.dropped as f64 / there.entered as f64 * 100.0,
-        ),
-        ("timeouts", info.timeouts as f64),
-        ("srtt_ms", info.srtt as f64 / 1e3),
-        ("broken", f64::from(u8::from(world.broken(app).is_some()))),
-    ]
+    ];
+    figures.extend(common(&world, app));
+    figures
 }
