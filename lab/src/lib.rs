@@ -8,3 +8,7 @@ pub mod link;
 #[path = "../../tests/sim/rng.rs"]
 #[allow(missing_docs)]
 pub mod rng;
+
+/// The kernel's TCP beside and against utcp's, over emulated links in real time.
+#[cfg(target_os = "linux")]
+pub mod kernel;
