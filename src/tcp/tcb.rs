@@ -155,6 +155,8 @@ pub struct Tcb {
     // Timers; `Time::NEVER` when off.
     pub(super) retransmit_at: Time,
     pub(super) reorder_at: Time,
+    /// When the retransmission timer last fired.
+    pub(super) timeout_at: Time,
     /// A tail loss probe is due.
     pub(super) tail_at: Time,
     pub(super) ack_at: Time,
@@ -227,6 +229,7 @@ impl Tcb {
             last_challenge: None,
             retransmit_at: Time::NEVER,
             reorder_at: Time::NEVER,
+            timeout_at: Time(0),
             tail_at: Time::NEVER,
             ack_at: Time::NEVER,
             pace_at: Time::NEVER,
