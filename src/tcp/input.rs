@@ -359,6 +359,7 @@ impl Tcb {
                 acked: delivery.delivered,
                 srtt: self.rtt.srtt(),
                 window_limited: self.was_window_limited(flight),
+                ..Ack::default()
             }),
             _ => {}
         }

@@ -1,9 +1,11 @@
 //! Congestion control behind an enum, so that a circuit can switch while it runs and no call is indirect.
 
+pub mod bbr;
 mod cubic;
 mod newreno;
 
 use crate::error::Error;
+use crate::tcp::recovery::rate::RateSample;
 use crate::time::{Micros, Time};
 
 use cubic::Cubic;
@@ -62,16 +64,49 @@ impl Windows {
 }
 
 /// What an acknowledgement tells congestion control.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Ack {
     /// When it arrived.
     pub now: Time,
     /// Octets newly acknowledged, cumulatively or selectively.
     pub acked: u64,
+    /// Octets newly marked lost while this acknowledgement was processed.
+    pub lost: u64,
+    /// Octets in flight after it.
+    pub in_flight: u64,
+    /// Octets in flight before it.
+    pub prior_in_flight: u64,
+    /// All octets delivered so far (C.delivered).
+    pub delivered: u64,
+    /// The round-trip time sample that it gave.
+    pub rtt: Option<Micros>,
     /// Smoothed round-trip time.
     pub srtt: Micros,
+    /// The least round-trip time known.
+    pub min_rtt: Micros,
     /// Whether the window was what held the sender back.
     pub window_limited: bool,
+    /// Whether loss recovery is under way.
+    pub in_recovery: bool,
+    /// Octets newly reported as CE-marked.
+    pub ce: u64,
+    /// The delivery-rate sample that it gave.
+    pub rate: Option<RateSample>,
+}
+
+/// A packet found lost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Loss {
+    /// Its octets.
+    pub len: u64,
+    /// Octets in flight just after it was sent.
+    pub tx_in_flight: u64,
+    /// Octets lost since it was sent, itself included.
+    pub lost_since_sent: u64,
+    /// All octets delivered when it was sent.
+    pub delivered_at_send: u64,
+    /// Whether the application held the sender back then.
+    pub app_limited: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -214,6 +249,7 @@ mod tests {
             acked,
             srtt: 100_000,
             window_limited: true,
+            ..Ack::default()
         }
     }
 

@@ -2,5 +2,6 @@
 
 pub mod prr;
 pub mod rack;
+pub mod rate;
 pub mod rtt;
 pub mod scoreboard;
