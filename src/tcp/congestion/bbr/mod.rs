@@ -25,6 +25,9 @@
 //! - A timeout leaves four segments of window instead of what is in flight and one more: the next acknowledgement
 //!   would raise it to four anyway, and they are paced.
 //! - The pacing rate is never below a segment a second, so that no absurd sample can stop a circuit for minutes.
+//! - ProbeRTT goes by the bandwidth of the last round, if that is less than half of the estimate: after a fall of the
+//!   bandwidth to a tenth the draft's half of the old product is a queue, which it takes for the path, and keeps for
+//!   a minute.
 //! - `offload_budget` is one send quantum, as the draft has it for transports in user space: nothing is offloaded.
 //! - Rounds with loss in Startup are told by the number of acknowledgements that reported loss, as in Linux, not by
 //!   the number of lost ranges.
@@ -53,6 +56,9 @@ pub const LOSS_THRESH: u16 = 50;
 
 /// Segments that the window never falls below (BBR.MinPipeCwnd, section "Core Algorithm Design Parameters").
 pub const MIN_PIPE_CWND: u64 = 4;
+
+/// No segment is longer, with whatever offload; keeps the arithmetic from overflowing.
+const MAX_MSS: u64 = 1 << 32;
 
 /// No bound.
 const INFINITE: u64 = u64::MAX;
@@ -136,7 +142,7 @@ impl Bbr {
     /// In Startup, with the window `initial_cwnd`. `seed` spreads the probes of circuits over time; `srtt_hint` is the
     /// round-trip time if one is known, else 0.
     pub fn new(mss: u64, initial_cwnd: u64, seed: u32, srtt_hint: Micros) -> Bbr {
-        let mss = mss.max(1);
+        let mss = mss.clamp(1, MAX_MSS);
         let initial_cwnd = initial_cwnd.max(MIN_PIPE_CWND.saturating_mul(mss));
         let mut bbr = Bbr {
             mss,
@@ -179,7 +185,7 @@ impl Bbr {
 
     /// The segment size is known, or has changed. The initial window follows as long as nothing was sent.
     pub fn set_mss(&mut self, mss: u64) {
-        let mss = mss.max(1);
+        let mss = mss.clamp(1, MAX_MSS);
         if !self.started {
             let segments = self.initial_cwnd / self.mss;
             self.initial_cwnd = segments.max(MIN_PIPE_CWND).saturating_mul(mss);
@@ -270,7 +276,6 @@ impl Bbr {
     pub fn on_recovered(&mut self, now: Time) {
         self.begin(now);
         self.in_recovery = false;
-        self.undo = None;
         self.restore_cwnd();
     }
 
@@ -285,7 +290,7 @@ impl Bbr {
             .max(self.min_pipe_cwnd());
     }
 
-    /// Nothing was lost in what was taken for a recovery or a timeout.
+    /// Nothing was lost in the recovery or timeout that began last. It may be over already.
     pub fn on_spurious(&mut self) {
         self.in_recovery = false;
         self.handle_spurious_loss();

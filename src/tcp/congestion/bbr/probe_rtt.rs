@@ -28,6 +28,8 @@ pub(super) struct MinRtt {
     /// When ProbeRTT may end, once the flight is small.
     done_at: Option<Time>,
     round_done: bool,
+    /// The flight that ProbeRTT allows, set when it begins.
+    flight: u64,
     /// Samples of packets sent while this much was delivered come from ProbeRTT.
     small_from: u64,
     small_to: u64,
@@ -44,6 +46,7 @@ impl MinRtt {
             expired: false,
             done_at: None,
             round_done: false,
+            flight: 0,
             small_from: 1,
             small_to: 0,
         }
@@ -92,6 +95,7 @@ impl Bbr {
             self.save_cwnd();
             self.state = State::ProbeRtt;
             self.min_rtt.done_at = None;
+            self.min_rtt.flight = self.probe_rtt_flight();
             self.min_rtt.small_from = self.delivered;
             self.cycle.ack_phase = AckPhase::ProbeStopping;
             self.start_round();
@@ -139,8 +143,18 @@ impl Bbr {
         self.restore_cwnd();
     }
 
-    /// ProbeRTTCwnd().
+    /// ProbeRTTCwnd(), but of the bandwidth that the last round delivered if that is less than half of the estimate.
+    /// When the path has become so much slower, the estimate still has the old rate for two cycles, and half a product
+    /// of that keeps a queue: ProbeRTT would measure the queue.
+    fn probe_rtt_flight(&self) -> u64 {
+        let bw = match self.losses.bw_latest {
+            latest if latest > 0 && latest < self.bw / 2 => latest,
+            _ => self.bw,
+        };
+        self.bdp_at(bw, PROBE_RTT_CWND_GAIN)
+    }
+
     pub(super) fn probe_rtt_cwnd(&self) -> u64 {
-        self.bdp(PROBE_RTT_CWND_GAIN).max(self.min_pipe_cwnd())
+        self.min_rtt.flight.max(self.min_pipe_cwnd())
     }
 }

@@ -66,7 +66,7 @@ pub(super) struct Losses {
     in_round: bool,
     lost_in_round: u64,
     delivered_before_round: u64,
-    bw_latest: u64,
+    pub bw_latest: u64,
     pub inflight_latest: u64,
     /// Acknowledgements of this round that reported loss.
     pub reports: u32,
@@ -331,6 +331,7 @@ impl Bbr {
             }
         }
         self.bound_bw_for_model();
+        self.set_pacing_rate(self.pacing_gain());
         self.restore_cwnd();
     }
 }
