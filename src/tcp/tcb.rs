@@ -208,7 +208,7 @@ impl Tcb {
             ecn: Ecn::new(settings.ecn),
             signals: None,
             round_end: iss,
-            congestion: Congestion::new(settings.congestion, settings.mss),
+            congestion: Congestion::new(settings.congestion, settings.mss, settings.srtt, iss.0),
             sack: false,
             duplicate_acks: 0,
             delivery_rate: 0,
@@ -478,7 +478,7 @@ impl Tcb {
 
     /// Changes congestion control.
     pub fn set_congestion(&mut self, algorithm: Algorithm) {
-        self.congestion.switch(algorithm);
+        self.congestion.switch(algorithm, self.rtt.srtt());
     }
 
     /// Caps the sending rate in octets per second; zero removes the cap.
