@@ -37,5 +37,5 @@ pub mod world;
 pub mod link;
 /// The simulator's seeded randomness.
 #[path = "../../tests/sim/rng.rs"]
-#[allow(missing_docs)]
+#[allow(missing_docs, clippy::should_implement_trait)]
 pub mod rng;
