@@ -53,6 +53,8 @@ pub struct Config {
     pub receive_buffer: usize,
     /// Congestion control of new circuits.
     pub congestion: Algorithm,
+    /// The caller marks datagrams as it is told to (ECN-capable), and says which arrive marked.
+    pub ecn: bool,
     /// The largest UDP payload that is sent, unless probing finds another that fits.
     pub datagram_size: usize,
     /// Whether the path's MTU is found by probing.
@@ -81,6 +83,7 @@ impl Default for Config {
             send_buffer: 256 * 1024,
             receive_buffer: 4 * 1024 * 1024,
             congestion: Algorithm::Cubic,
+            ecn: false,
             datagram_size: 1_432,
             path_mtu_discovery: true,
             largest_datagram: 0,

@@ -105,6 +105,9 @@ pub struct Options {
     pub circuit_number: Option<u32>,
     /// The segment is a probe of the path, or answers one, and no TCP segment.
     pub path_probe: Option<PathProbe>,
+    /// Segments received that routers had marked as having met congestion (docs/tortp.md section 5): kind 254, length
+    /// 8, ExID 0x7545, 4 octets.
+    pub ce_count: Option<u32>,
 }
 
 impl Options {
@@ -129,6 +132,8 @@ pub struct Segment<'a> {
     pub options: Options,
     /// Data.
     pub payload: &'a [u8],
+    /// The datagram that brought it was marked (CE, RFC 3168). Has no meaning on the way out.
+    pub ce: bool,
 }
 
 impl Segment<'_> {

@@ -113,6 +113,7 @@ fn parse<'a>(raw: &RawSegment<'a>) -> Option<Segment<'a>> {
         options = Options {
             sack: options.sack,
             path_probe: options.path_probe,
+            ce_count: options.ce_count,
             ..Options::default()
         };
     }
@@ -123,5 +124,6 @@ fn parse<'a>(raw: &RawSegment<'a>) -> Option<Segment<'a>> {
         window: raw.window,
         options,
         payload: raw.payload,
+        ce: false,
     })
 }

@@ -189,6 +189,7 @@ impl Circuits {
             dead_timeout: shared.config.dead_timeout,
             srtt: self.srtt,
             rttvar: self.rttvar,
+            ecn: shared.config.ecn,
         }
     }
 
