@@ -95,6 +95,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The largest UDP payload that is sent before the path was probed.
+    pub fn usual(&self) -> usize {
+        self.datagram_size.min(LARGEST_DATAGRAM)
+    }
+
     /// The largest UDP payload that may ever be sent to a peer of this address family.
     pub fn largest_to(&self, peer: IpAddr) -> usize {
         let largest = match (self.largest_datagram, peer) {
@@ -103,7 +108,7 @@ impl Config {
             (0, IpAddr::V6(_)) => ETHERNET_IPV6,
             (largest, _) => largest,
         };
-        largest.max(self.datagram_size)
+        largest.max(self.usual())
     }
 
     /// The same for any peer.

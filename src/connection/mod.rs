@@ -104,7 +104,7 @@ impl Connection {
     ) -> Connection {
         let config = &shared.config;
         let largest = config.largest_to(peer.ip());
-        let mtu = PathMtu::new(config.datagram_size, largest, config.path_mtu_discovery);
+        let mtu = PathMtu::new(config.usual(), largest, config.path_mtu_discovery);
         Connection {
             id,
             peer,
@@ -414,6 +414,7 @@ impl Connection {
         let padding = plaintext(probe.size).saturating_sub(tortp::EMPTY_PATH_PROBE);
         tortp::encode_path_probe(PathProbe::Request(probe.token), padding, plain);
         self.circuits.stats.path_probes_sent += 1;
+        self.update_timer(shared);
         true
     }
 

@@ -79,7 +79,7 @@ impl SackBlocks {
     }
 }
 
-/// A probe of the path's MTU, or the answer to one (docs/tortp.md, section 9). It travels as an option of a segment that
+/// A probe of the path's MTU, or the answer to one (docs/tortp.md, section 8). It travels as an option of a segment that
 /// is not TCP's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathProbe {

@@ -1,7 +1,7 @@
 //! The largest datagram that the path carries, found by probing: Datagram Packetization Layer Path MTU Discovery (RFC
 //! 8899), the state machine of its section 5 without clock, socket or TCP. Sizes are octets of UDP payload.
 //!
-//! A probe is a datagram of a certain size that the peer answers (docs/tortp.md, section 9). It carries no data, and its
+//! A probe is a datagram of a certain size that the peer answers (docs/tortp.md, section 8). It carries no data, and its
 //! loss is no sign of congestion.
 //!
 //! ```text

@@ -271,3 +271,27 @@ fn an_idle_connection_is_not_probed() {
         assert_eq!(net.counters(0, 1).entered, before);
     });
 }
+
+/// A record takes 16,384 octets of plaintext at most.
+#[test]
+fn a_configured_size_beyond_that_of_a_record_is_used_as_far_as_a_record_goes() {
+    for probing in [false, true] {
+        seeds("huge datagrams", 1, |name, seed| {
+            let mut net = Net::pair(name, seed, || {
+                Link::new()
+                    .rate(12_500_000, 2_000_000)
+                    .delay(10 * MILLISECOND)
+            });
+            for index in 0..2 {
+                let mut config = net.config(index);
+                config.datagram_size = 65_507;
+                config.path_mtu_discovery = probing;
+                net.reconfigure(index, config);
+            }
+            net.establish();
+            net.open(0, 1, 1, 0, plan::both_ways(1_000_000, 1_000_000));
+            net.complete(10 * SECOND);
+            assert_eq!(sizes(&net), [16_384 + 37; 2]);
+        });
+    }
+}
