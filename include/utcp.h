@@ -361,6 +361,12 @@ struct ssl_st; /* OpenSSL's SSL */
 #define UTCP_CONGESTION_CUBIC 2
 
 /**
+ * BBR version 3, draft-ietf-ccwg-bbr: fills lossy links, where the others cannot, and keeps queues short. Tolerates 5 %
+ * of loss before it slows down, which loss-based flows beside it at a shallow buffer pay for (docs/congestion.md).
+ */
+#define UTCP_CONGESTION_BBR 3
+
+/**
  * This side sent the ClientHello.
  */
 #define UTCP_ROLE_CLIENT 1
