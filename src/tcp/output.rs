@@ -217,7 +217,7 @@ impl Tcb {
             plan.edge = self.window.edge();
             Flags::SYN
         };
-        plan.options.mss = Some(self.mss);
+        plan.options.mss = Some(self.announced_mss);
         plan.options.window_scale = (!answers || self.window.shift() > 0 || self.snd_shift > 0)
             .then(|| self.window.shift());
         plan.options.sack_permitted = !answers || self.sack;
