@@ -551,6 +551,16 @@ impl Tcb {
         self.counters.bytes_acked == 0
     }
 
+    /// Whether the siblings' common window is the limit.
+    pub fn is_coupled(&self) -> bool {
+        self.signals.is_some()
+    }
+
+    /// Octets acknowledged so far.
+    pub fn bytes_acked(&self) -> u64 {
+        self.counters.bytes_acked
+    }
+
     /// From now on the siblings' common window is the limit (`true`), or the circuit's own (`false`).
     pub fn set_coupled(&mut self, coupled: bool) {
         if coupled != self.signals.is_some() {
