@@ -16,15 +16,15 @@
 //!   times the minimum round-trip time) the draft's rules hold: any loss while cruising, 2 % while probing.
 //!
 //!   The reason: by the draft's rule every lossy round of cruising lowers the rate to what that round delivered. In the
-//!   path model of the tests, 100 Mbit/s, 50 ms and 3 % random loss, an answer to any loss leaves 7 % of the link, a
-//!   threshold of 2 % leaves 67 %, one of 4 % or more 92 %; at 5 % of loss a threshold of 4 % leaves 70 %, one of 5 %
-//!   86 %.
+//!   path model of the tests (100 Mbit/s, 50 ms, a minute) and 3 % random loss, an answer to any loss leaves 4 % of the
+//!   link, a threshold of 2 % leaves 49 %, one of 3 % 87 %, one of 4 % or more 92 %. At 5 % of loss a threshold of 4 %
+//!   leaves 45 %, one of 5 % 83 %.
 //!
-//!   What it costs others, in the same model: one CUBIC flow beside one of these gets, over 20 Mbit/s and 30 ms, 16 %
-//!   of the link at a buffer of a fifth of the bandwidth-delay product, 41 % at half, 48 % at one or two (an answer to
-//!   any loss: 55 to 60 %); over 100 Mbit/s and 40 ms 16 %, 23 %, 21 to 44 % (33 to 43 %). It is the buffers too
-//!   shallow to show a queue that pay: there this sender yields only when it loses one octet in twenty in a round
-//!   trip. Twenty flows of this kind at a buffer of one product lose 4.5 % between them, against 1.7 %.
+//!   What it costs others, in the same model: a CUBIC flow beside one of these gets, at buffers of 0.2, 0.5, 1 and 2
+//!   bandwidth-delay products, 16, 23, 21 and 45 % of 100 Mbit/s at 40 ms (beside one that answers any loss: 38, 36,
+//!   38, 46 %), and 16, 41, 50 and 45 % of 20 Mbit/s at 30 ms (56, 55, 55, 62 %). Buffers too shallow to show a queue
+//!   pay: there this sender yields only when it loses one octet in twenty in a round trip. Twenty such flows at a
+//!   buffer of one product lose 4.4 % between them, against 1.7 %.
 //! - Congestion Experienced is answered as Linux' version 3 does it (the draft leaves ECN open), but at any round-trip
 //!   time, since a sender that offers ECN has to answer it, and without its quick second probe.
 //! - A timeout leaves four segments of window instead of what is in flight and one more: the next acknowledgement
