@@ -76,6 +76,7 @@ fn ack() -> impl Strategy<Value = Ack> {
                 min_rtt,
                 window_limited,
                 in_recovery,
+                round: false,
                 ce,
                 rate,
             },

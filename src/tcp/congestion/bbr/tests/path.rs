@@ -330,6 +330,7 @@ impl Flow {
             min_rtt: self.min_rtt,
             window_limited: prior_in_flight + MSS > self.bbr.cwnd(),
             in_recovery: self.recovery_end.is_some(),
+            round: false,
             ce: marked,
             rate: Some(sample),
         });

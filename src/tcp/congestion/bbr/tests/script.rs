@@ -86,6 +86,7 @@ impl Script {
             min_rtt: 0,
             window_limited: round.full,
             in_recovery: round.in_recovery,
+            round: false,
             ce: round.ce,
             rate: (acked > 0).then_some(RateSample {
                 delivered: acked,
