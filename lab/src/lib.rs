@@ -39,3 +39,6 @@ pub mod link;
 #[path = "../../tests/sim/rng.rs"]
 #[allow(missing_docs, clippy::should_implement_trait)]
 pub mod rng;
+
+#[cfg(test)]
+mod tests;
