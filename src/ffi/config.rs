@@ -45,6 +45,9 @@ pub const UTCP_OPTION_MEMORY_BUDGET: c_int = 12;
 pub const UTCP_CONGESTION_NEWRENO: c_int = 1;
 /// CUBIC, RFC 9438.
 pub const UTCP_CONGESTION_CUBIC: c_int = 2;
+/// BBR version 3, draft-ietf-ccwg-bbr: fills lossy links, where the others cannot, and keeps queues short. Tolerates 5 %
+/// of loss before it slows down, which loss-based flows beside it at a shallow buffer pay for (docs/congestion.md).
+pub const UTCP_CONGESTION_BBR: c_int = 3;
 
 /// Chains and keys beyond this size cannot be meant.
 const LARGEST_CREDENTIAL: usize = 1 << 20;
@@ -116,6 +119,7 @@ pub(super) fn algorithm(number: u64) -> Result<Algorithm, Error> {
     match number {
         n if n == UTCP_CONGESTION_NEWRENO as u64 => Ok(Algorithm::NewReno),
         n if n == UTCP_CONGESTION_CUBIC as u64 => Ok(Algorithm::Cubic),
+        n if n == UTCP_CONGESTION_BBR as u64 => Ok(Algorithm::Bbr),
         _ => Err(Error::Range),
     }
 }

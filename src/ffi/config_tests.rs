@@ -41,7 +41,7 @@ fn every_option_takes_its_documented_bounds_and_nothing_beyond() {
             1_073_741_824,
             Error::Argument,
         ),
-        (UTCP_OPTION_CONGESTION, 1, 2, Error::Range),
+        (UTCP_OPTION_CONGESTION, 1, 3, Error::Range),
         (UTCP_OPTION_DATAGRAM_SIZE, 576, 65_507, Error::Argument),
         (
             UTCP_OPTION_HANDSHAKE_TIMEOUT,

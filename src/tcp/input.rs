@@ -337,9 +337,6 @@ impl Tcb {
         // Sooner than any round trip: it is the original that has arrived, not what was sent again.
         let early =
             newest.is_some_and(|n| n.retransmitted && now.since(n.sent_at()) < self.rtt.min());
-        if let Some(rtt) = delivery.rtt {
-            self.rtt.sample(rtt);
-        }
         if let Some(rate) = &delivery.rate
             && self.signals.is_none()
         {
@@ -356,11 +353,19 @@ impl Tcb {
             }
         }
 
-        self.rack.on_delivery(now, &delivery, self.rtt.min());
         if let Some(block) = duplicate {
             self.on_duplicate(block, una);
         }
-        self.judge_timeout(advanced, &delivery, early);
+        let spurious = self.judge_timeout(advanced, &delivery, early);
+        // Before a timeout, an acknowledgement may have been lost and this be a later one: unless nothing was lost.
+        let rtt = delivery
+            .measured
+            .filter(|&at| spurious || at >= self.timeout_at)
+            .map(|at| now.since(at));
+        if let Some(rtt) = rtt {
+            self.rtt.sample(rtt);
+        }
+        self.rack.on_delivery(now, &delivery, self.rtt.min());
         let mut lost = self.detect_losses(now, newest.is_some_and(|n| n.retransmitted));
         if !self.sack
             && advanced
@@ -397,7 +402,7 @@ impl Tcb {
             self.congestion.set_cwnd(cwnd);
         }
         if let Some(signals) = &mut self.signals {
-            signals.on_ack(&delivery, ce);
+            signals.on_ack(&delivery, rtt, ce);
         } else if delivery.delivered > 0 || ce > 0 {
             self.congestion.on_ack(&Ack {
                 now,
@@ -406,7 +411,7 @@ impl Tcb {
                 in_flight: self.board.in_flight(),
                 prior_in_flight,
                 delivered: self.board.rate().delivered(),
-                rtt: delivery.rtt,
+                rtt,
                 srtt: self.rtt.srtt(),
                 min_rtt: self.rtt.min(),
                 window_limited: self.was_window_limited(prior_in_flight),
@@ -497,19 +502,22 @@ impl Tcb {
         }
     }
 
-    /// After a timeout: whether it was one (F-RTO).
-    fn judge_timeout(&mut self, advanced: bool, delivery: &Delivery, early: bool) {
+    /// After a timeout: whether it was for nothing (F-RTO).
+    fn judge_timeout(&mut self, advanced: bool, delivery: &Delivery, early: bool) -> bool {
         let Some(Recovery {
             frto: Some(frto), ..
         }) = &mut self.recovery
         else {
-            return;
+            return false;
         };
         if !advanced && delivery.delivered == 0 {
-            return;
+            return false;
         }
         match frto.on_ack(advanced, delivery.revived > 0, early) {
-            frto::Verdict::Spurious => self.take_back(),
+            frto::Verdict::Spurious => {
+                self.take_back();
+                return true;
+            }
             frto::Verdict::Open if self.unsent() > 0 => {
                 // Room for two new segments.
                 let cwnd = self.board.in_flight() + 2 * u64::from(self.mss);
@@ -521,6 +529,7 @@ impl Tcb {
                 }
             }
         }
+        false
     }
 
     /// Whether a tail loss probe has repaired something (RFC 8985 section 7.4.2).
@@ -801,6 +810,7 @@ impl Tcb {
             return;
         }
         self.counters.timeouts += 1;
+        self.timeout_at = now;
         let first = self.rtt.backoff() == 0;
         let flight = self.board.in_flight();
         if self.board.first().is_some_and(|s| s.sacked) {

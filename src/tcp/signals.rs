@@ -27,7 +27,7 @@ pub struct Signals {
 
 impl Signals {
     /// Takes in an acknowledgement.
-    pub fn on_ack(&mut self, delivery: &Delivery, ce: u64) {
+    pub fn on_ack(&mut self, delivery: &Delivery, rtt: Option<Micros>, ce: u64) {
         self.acked += delivery.delivered;
         self.ce += ce;
         if let Some(newest) = &delivery.newest
@@ -35,7 +35,7 @@ impl Signals {
         {
             self.newest = Some(newest.departure);
         }
-        self.rtt = delivery.rtt.or(self.rtt);
+        self.rtt = rtt.or(self.rtt);
     }
 
     /// Whether there is nothing to tell.

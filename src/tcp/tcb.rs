@@ -155,6 +155,8 @@ pub struct Tcb {
     // Timers; `Time::NEVER` when off.
     pub(super) retransmit_at: Time,
     pub(super) reorder_at: Time,
+    /// When the retransmission timer last fired.
+    pub(super) timeout_at: Time,
     /// A tail loss probe is due.
     pub(super) tail_at: Time,
     pub(super) ack_at: Time,
@@ -206,7 +208,7 @@ impl Tcb {
             ecn: Ecn::new(settings.ecn),
             signals: None,
             round_end: iss,
-            congestion: Congestion::new(settings.congestion, settings.mss),
+            congestion: Congestion::new(settings.congestion, settings.mss, settings.srtt, iss.0),
             sack: false,
             duplicate_acks: 0,
             delivery_rate: 0,
@@ -227,6 +229,7 @@ impl Tcb {
             last_challenge: None,
             retransmit_at: Time::NEVER,
             reorder_at: Time::NEVER,
+            timeout_at: Time(0),
             tail_at: Time::NEVER,
             ack_at: Time::NEVER,
             pace_at: Time::NEVER,
@@ -475,7 +478,7 @@ impl Tcb {
 
     /// Changes congestion control.
     pub fn set_congestion(&mut self, algorithm: Algorithm) {
-        self.congestion.switch(algorithm);
+        self.congestion.switch(algorithm, self.rtt.srtt());
     }
 
     /// Caps the sending rate in octets per second; zero removes the cap.

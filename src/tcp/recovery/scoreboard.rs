@@ -53,8 +53,9 @@ impl Sent {
 pub struct Delivery {
     /// Sequence space newly delivered, cumulatively or selectively.
     pub delivered: u64,
-    /// A round-trip time, of the most recently sent among the newly delivered that were sent once only.
-    pub rtt: Option<Micros>,
+    /// When the most recently sent among the newly delivered that were sent once only had been sent: that gives a
+    /// round-trip time.
+    pub measured: Option<Time>,
     /// The delivery rate.
     pub rate: Option<RateSample>,
     /// The most recently sent segment among the newly delivered.
@@ -383,7 +384,7 @@ impl Scoreboard {
         }
         if delivery.delivered > 0 {
             self.rate.on_delivered(now, delivery.delivered);
-            delivery.rtt = sample.of.map(|at| now.since(at));
+            delivery.measured = sample.of;
             if let Some(newest) = &delivery.newest {
                 delivery.rate = self.rate.sample(&newest.departure, min_rtt);
             }

@@ -26,7 +26,7 @@ fn sums_follow_every_change() {
     assert_eq!(board.in_flight(), 100);
     let delivery = ack(&mut board, 100, 20, &[(50, 70), (40, 50)]);
     assert_eq!(delivery.delivered, 50);
-    assert_eq!(delivery.rtt, Some(100 - 6));
+    assert_eq!(delivery.measured, Some(Time(6)));
     assert_eq!((board.in_flight(), board.sacked()), (50, 30));
     assert_eq!(board.mark_lost_until(Time(3), |_, _| ()), 20);
     assert_eq!(board.first_lost().map(|s| s.seq), Some(Seq(20)));
@@ -35,7 +35,10 @@ fn sums_follow_every_change() {
     assert_eq!(board.in_flight(), 40);
     let delivery = ack(&mut board, 200, 70, &[]);
     assert_eq!(delivery.delivered, 20);
-    assert_eq!(delivery.rtt, None, "retransmitted segments give no sample");
+    assert_eq!(
+        delivery.measured, None,
+        "retransmitted segments give no sample"
+    );
     ack(&mut board, 201, 100, &[]);
     assert_eq!((board.in_flight(), board.sacked()), (0, 0));
     assert!(board.is_empty() && !board.has_lost());
@@ -146,7 +149,7 @@ fn a_hole_filled_late_gives_no_round_trip_time() {
     let mut board = board(3);
     board.mark_first_lost(|_, _| ());
     board.retransmitted(Time(50), Seq(0), 10, None);
-    assert_eq!(ack(&mut board, 90, 30, &[]).rtt, None);
+    assert_eq!(ack(&mut board, 90, 30, &[]).measured, None);
 }
 
 #[test]
