@@ -275,6 +275,7 @@ fn every_scenario_has_jobs_of_its_own_name_and_no_two_are_of_the_same() {
     let extent = Extent {
         quick: false,
         contestants: ALL.to_vec(),
+        connections: CONNECTIONS.to_vec(),
     };
     let mut keys = BTreeSet::new();
     for scenario in scenario::ALL {
