@@ -273,7 +273,10 @@ impl Tcb {
             return true;
         }
         let limited = u64::from(self.duplicate_acks.min(2)) * u64::from(self.mss);
-        flight + len <= self.congestion.cwnd() + limited
+        // The window is a fraction of a segment more or less than what fits: rounded, as it would be counted in
+        // segments. Cut off, a small window would on average be half a segment smaller than what the algorithm says.
+        let rounding = u64::from(self.mss) / 2;
+        flight + len <= self.congestion.cwnd() + limited + rounding
     }
 
     /// What was lost goes out first.
@@ -479,7 +482,11 @@ impl Tcb {
         } else {
             Time::NEVER
         };
-        if !waiting && self.window_allows(u64::from(self.mss)) {
+        if !self.window_allows(u64::from(self.mss)) {
+            if waiting {
+                self.filled = Some(self.snd_nxt);
+            }
+        } else if !waiting {
             self.board.set_app_limited();
         }
         if self.discard && self.state == State::FinWait2 && self.wait_at == Time::NEVER {

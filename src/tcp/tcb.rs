@@ -121,6 +121,8 @@ pub struct Tcb {
     pub(super) congestion: Congestion,
     /// The siblings' common window is the limit, not our own: what happens is told to it.
     pub(super) signals: Option<Box<Signals>>,
+    /// SND.NXT when the congestion window last held something back.
+    pub(super) filled: Option<Seq>,
     /// A round trip is over when this is acknowledged.
     pub(super) round_end: Seq,
     /// The peer takes SACK blocks and sends them.
@@ -207,6 +209,7 @@ impl Tcb {
             tail: None,
             ecn: Ecn::new(settings.ecn),
             signals: None,
+            filled: None,
             round_end: iss,
             congestion: Congestion::new(settings.congestion, settings.mss, settings.srtt, iss.0),
             sack: false,
