@@ -80,7 +80,8 @@ impl Tcb {
         self.sack = syn.options.sack_permitted;
         self.ecn.on_syn_in(syn);
         // RFC 9293 section 3.7.1: 536 if none is said. At least 64, so that no peer can make us send crumbs.
-        let mss = self.mss.min(syn.options.mss.unwrap_or(536).max(64));
+        self.peer_mss = syn.options.mss.unwrap_or(536).max(64);
+        let mss = self.path_mss.min(self.peer_mss);
         if mss != self.mss || self.board.is_empty() {
             self.mss = mss;
             self.congestion.set_mss(mss, self.recovery.is_none());
