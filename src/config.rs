@@ -42,6 +42,8 @@ pub struct Config {
     pub receive_buffer: usize,
     /// Congestion control of new circuits.
     pub congestion: Algorithm,
+    /// The caller marks datagrams as it is told to (ECN-capable), and says which arrive marked.
+    pub ecn: bool,
     /// The largest UDP payload that is sent.
     pub datagram_size: usize,
     /// How long a handshake may take.
@@ -66,6 +68,7 @@ impl Default for Config {
             send_buffer: 256 * 1024,
             receive_buffer: 4 * 1024 * 1024,
             congestion: Algorithm::Cubic,
+            ecn: false,
             datagram_size: 1_432,
             handshake_timeout: 20 * SECOND,
             dead_timeout: 180 * SECOND,

@@ -104,4 +104,8 @@ pub struct CircuitInfo {
     pub duplicate_segments: u64,
     pub rejected_segments: u64,
     pub delivery_rate: u64,
+    pub pacing_rate: u64,
+    pub tail_loss_probes: u64,
+    pub spurious_recoveries: u64,
+    pub ce_reported: u64,
 }

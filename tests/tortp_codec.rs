@@ -45,6 +45,7 @@ impl Owned {
             window: self.window,
             options: self.options,
             payload: &self.payload,
+            ce: false,
         }
     }
 }
@@ -64,15 +65,19 @@ prop_compose! {
         window_scale in option::of(0..=14_u8),
         sack_permitted in any::<bool>(),
         circuit_number in option::of(any::<u32>()),
-        blocks in vec(any::<(u32, u32)>(), 0..=2),
+        ce_count in option::of(any::<u32>()),
+        blocks in vec(any::<(u32, u32)>(), 0..=1),
     ) -> Options {
-        Options { mss, window_scale, sack_permitted, circuit_number, sack: sack(&blocks) }
+        Options { mss, window_scale, sack_permitted, circuit_number, ce_count, sack: sack(&blocks) }
     }
 }
 
 prop_compose! {
-    fn other_options()(blocks in vec(any::<(u32, u32)>(), 0..=4)) -> Options {
-        Options { sack: sack(&blocks), ..Options::default() }
+    fn other_options()(
+        ce_count in option::of(any::<u32>()),
+        blocks in vec(any::<(u32, u32)>(), 0..=3),
+    ) -> Options {
+        Options { sack: sack(&blocks), ce_count, ..Options::default() }
     }
 }
 
@@ -268,6 +273,7 @@ fn pure_ack() -> Segment<'static> {
         window: 3,
         options: Options::default(),
         payload: &[],
+        ce: false,
     }
 }
 
@@ -327,6 +333,7 @@ fn options_that_do_not_fit_together_lose_sack_blocks() {
         window_scale: Some(10),
         sack_permitted: true,
         circuit_number: Some(5),
+        ce_count: None,
         sack: sack(&[(1, 2), (3, 4), (5, 6), (7, 8)]),
     };
     let mut octets = [0xaa; 40];
@@ -371,6 +378,7 @@ fn options_of_a_syn_are_ignored_elsewhere() {
         assert_eq!(parsed.options.window_scale.is_some(), seen);
         assert_eq!(parsed.options.sack_permitted, seen);
         assert_eq!(parsed.options.circuit_number.is_some(), seen);
+        assert_eq!(parsed.options.ce_count, Some(4));
         assert_eq!(parsed.options.sack.as_slice(), [(Seq(9), Seq(10))]);
     }
 }
@@ -381,6 +389,7 @@ fn tcp_options_of_a_syn() -> Vec<u8> {
         window_scale: Some(2),
         sack_permitted: true,
         circuit_number: Some(3),
+        ce_count: Some(4),
         sack: sack(&[(9, 10)]),
     };
     let mut octets = [0; 40];

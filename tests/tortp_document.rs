@@ -93,6 +93,7 @@ impl Described {
             window: self.fields.window,
             options: self.meaning,
             payload: &self.payload,
+            ce: false,
         }
     }
 }
@@ -386,6 +387,7 @@ fn sizes() {
             window: 0,
             options: Options::default(),
             payload: &[],
+            ce: false,
         };
         let overhead = tortp::DATAGRAM_HEADER + tortp::encoded_len(&ack);
         assert_eq!(number(udp), number(mtu) - ip - 8);

@@ -202,7 +202,7 @@ proptest! {
             }
         }
         let ack = Seq(if flags.has(Flags::ACK) { ack } else { 0 });
-        let segment = Segment { flags, seq: Seq(seq), ack, window, options, payload: &payload };
+        let segment = Segment { flags, seq: Seq(seq), ack, window, options, payload: &payload, ce: false };
         let mut datagram = Vec::new();
         tortp::begin(&mut datagram);
         tortp::encode(circuit, &segment, &mut datagram);

@@ -82,6 +82,7 @@ fn segment(flags: Flags, seq: u32, ack: u32, payload: &[u8]) -> Segment<'_> {
         window: 65_000,
         options: Options::default(),
         payload,
+        ce: false,
     }
 }
 

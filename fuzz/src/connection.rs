@@ -102,6 +102,7 @@ fn settings() -> Settings {
         dead_timeout: 3_600 * SECOND,
         srtt: 0,
         rttvar: 0,
+        ecn: false,
     }
 }
 
@@ -267,6 +268,7 @@ impl Rig {
             window,
             options,
             payload: &payload,
+            ce: false,
         };
         tortp::encode(wire, &segment, plain);
     }
@@ -590,6 +592,7 @@ impl Rig {
                     window: plan.window,
                     options: plan.options,
                     payload: &payload,
+                    ce: false,
                 };
                 let mut plain = Vec::new();
                 tortp::begin(&mut plain);

@@ -66,6 +66,7 @@ impl Rig {
             dead_timeout: input.choose(&[180, 1, 60]) * SECOND,
             srtt: input.choose(&[0, 1, 50_000, 3_000_000]),
             rttvar: input.choose(&[0, 1, 20_000]),
+            ecn: false,
         };
         let (iss, irs) = (Seq(input.u32()), Seq(input.u32()));
         let mut pool = Pool::new(if kind & 1 == 0 { 64 << 20 } else { 32 << 10 });
@@ -82,6 +83,7 @@ impl Rig {
                 window: input.u16(),
                 options: syn_options(input),
                 payload: &payload,
+                ce: false,
             };
             Tcb::accept(&settings, iss, now, &mut pool, &syn)
         };
@@ -192,6 +194,7 @@ impl Rig {
             window,
             options,
             payload: &payload,
+            ce: false,
         };
         self.reset_came |= flags.has(Flags::RST);
         let before = self.tcb.snd_nxt();

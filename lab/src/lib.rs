@@ -1,4 +1,32 @@
 //! Experiments: what carries the data, the emulated links it goes over, and the targets it is held to.
+//!
+//! ```text
+//! link, rng    the simulator's links and randomness, which the tests use too
+//! end          one end of a flow, whoever wrote the transport
+//! tcb          utcp's inner TCP alone; the size of each datagram is that of its DTLS record
+//! endpoint     the whole of utcp: endpoints, DTLS, circuits
+//! quinn        quinn-proto
+//! world        ends, links and applications in virtual time
+//! contestant   who takes part
+//! path         rate, round-trip time, loss and queue of an experiment
+//! scenario/    what is measured
+//! bench        runs it with several seeds, on all cores
+//! targets      what the figures have to reach
+//! report       tables, JSON, plots
+//! ```
+
+pub mod bench;
+pub mod contestant;
+pub mod end;
+pub mod endpoint;
+pub mod figures;
+pub mod path;
+pub mod quinn;
+pub mod report;
+pub mod scenario;
+pub mod tcb;
+pub mod trace;
+pub mod world;
 
 /// The links of the simulator that the tests use too.
 #[path = "../../tests/sim/link.rs"]

@@ -51,6 +51,7 @@ impl Side {
             window: 1_000,
             options,
             payload: data,
+            ce: false,
         };
         let mut plain = Vec::new();
         tortp::begin(&mut plain);

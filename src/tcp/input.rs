@@ -1,20 +1,31 @@
 //! Segments in (RFC 9293 section 3.10.7, with the checks of RFC 5961) and timers.
 
-use super::congestion::Ack;
+use super::congestion::{Ack, Congestion, Loss};
 use super::output::{Reset, reset_for};
 use super::receive_queue::{ReceiveQueue, Stored};
+use super::recovery::dsack;
+use super::recovery::frto::{self, Frto};
 use super::recovery::prr::Prr;
+use super::recovery::rack::Circumstances;
+use super::recovery::rate::RateEstimator;
+use super::recovery::scoreboard::{Delivery, Sent};
+use super::recovery::tlp::{self, MAX_ACK_DELAY};
 use super::segment::{Flags, Segment};
+use super::seq::Seq;
+use super::signals::Signals;
 use super::state::State;
 use super::tcb::{Recovery, Tcb};
 use crate::error::CloseReason;
 use crate::pool::Pool;
 use crate::time::{MILLISECOND, Micros, Time};
 
-/// The longest that an acknowledgement is held back (RFC 5681 section 4.2 allows 500 ms).
-const ACK_DELAY: Micros = 10 * MILLISECOND;
 /// Segments acknowledged one by one when a stream starts, so that the peer's slow start is clocked.
 const QUICK_ACKS: u8 = 32;
+/// Full segments after which an acknowledgement is due (RFC 5681 section 4.2), and when they follow each other so fast
+/// that there are this many acknowledgements in a round trip all the same.
+const ACK_EVERY: u32 = 2;
+const ACK_EVERY_FAST: u32 = 8;
+const ACKS_PER_ROUND: Micros = 32;
 /// Unsolicited acknowledgements, those that answer a suspicious segment, come no faster than this (RFC 5961 section 7).
 const CHALLENGE_INTERVAL: Micros = 50 * MILLISECOND;
 /// Duplicate acknowledgements that mean loss, for peers without SACK (RFC 5681 section 3.2).
@@ -67,6 +78,7 @@ impl Tcb {
             None => self.window.no_scaling(),
         }
         self.sack = syn.options.sack_permitted;
+        self.ecn.on_syn_in(syn);
         // RFC 9293 section 3.7.1: 536 if none is said. At least 64, so that no peer can make us send crumbs.
         let mss = self.mss.min(syn.options.mss.unwrap_or(536).max(64));
         if mss != self.mss || self.board.is_empty() {
@@ -110,13 +122,13 @@ impl Tcb {
             self.state = State::Established;
             self.acknowledge(now, pool, segment);
             // Data on our SYN that the peer did not take is sent again at once: it said so.
-            if self.board.mark_lost(|_| true) > 0 {
+            if self.board.probe(usize::MAX) > 0 {
                 self.retransmit_at = now + self.rtt.rto();
             }
         } else {
             // Simultaneous open: our SYN goes out again, with an acknowledgement.
             self.state = State::SynReceived;
-            self.board.mark_lost(|s| s.syn);
+            self.resend_syn();
         }
         self.take_data(now, pool, segment);
         Ok(())
@@ -131,7 +143,7 @@ impl Tcb {
         segment: &Segment<'_>,
     ) -> Result<(), Rejected> {
         if !segment.flags.has(Flags::ACK) {
-            self.board.mark_lost(|s| s.syn);
+            self.resend_syn();
             return Ok(());
         }
         if segment.ack <= self.iss || segment.ack > self.snd_nxt {
@@ -142,6 +154,12 @@ impl Tcb {
         self.ack_now = true;
         self.take_data(now, pool, segment);
         Ok(())
+    }
+
+    fn resend_syn(&mut self) {
+        if self.board.first().is_some_and(|s| s.syn && s.in_flight()) {
+            self.board.probe(1);
+        }
     }
 
     /// Our SYN is acknowledged: out of SYN-RECEIVED.
@@ -184,6 +202,10 @@ impl Tcb {
             if len > 0 {
                 self.counters.duplicate_segments += 1;
                 self.ack_now = true;
+                let end = segment.seq + len;
+                if end <= next {
+                    self.duplicate = Some((segment.seq, end));
+                }
             } else {
                 self.challenge(now);
             }
@@ -228,10 +250,11 @@ impl Tcb {
             return Err(Rejected::OutOfWindow);
         }
         self.unanswered_since = None;
+        self.ack_now |= self.ecn.on_segment_in(segment);
         let window_before = self.snd_wnd;
         self.update_window(segment, false);
         let plain = segment.is_empty() && self.snd_wnd == window_before;
-        self.note_duplicate(segment, plain);
+        self.note_duplicate(now, segment, plain);
         self.acknowledge(now, pool, segment);
         if self.state == State::Closed || self.state == State::TimeWait {
             return Ok(());
@@ -274,94 +297,134 @@ impl Tcb {
         }
     }
 
-    /// Fast retransmit for peers without SACK (RFC 5681 section 3.2, RFC 6582).
-    fn note_duplicate(&mut self, segment: &Segment<'_>, plain: bool) {
+    /// Fast retransmit for peers without SACK (RFC 5681 section 3.2, RFC 6582). `plain`: the segment carries nothing but
+    /// its acknowledgement.
+    fn note_duplicate(&mut self, now: Time, segment: &Segment<'_>, plain: bool) {
         if self.sack || self.board.is_empty() {
             return;
         }
         if segment.ack > self.snd_una {
             self.duplicate_acks = 0;
-            if self.recovery.is_some() {
-                // A partial acknowledgement: the next segment is missing too.
-                let una = segment.ack;
-                self.board.mark_lost(|s| s.seq == una);
-            }
         } else if segment.ack == self.snd_una && plain {
             self.duplicate_acks = self.duplicate_acks.saturating_add(1);
             if self.duplicate_acks == DUP_THRESH {
-                let una = self.snd_una;
-                let lost = self.board.mark_lost(|s| s.seq == una);
-                self.enter_recovery(lost);
+                let mut hearer = Hearer::new(now, &mut self.congestion, &mut self.signals);
+                let lost = self.board.mark_first_lost(|s, rate| hearer.lost(s, rate));
+                self.enter_recovery(now, lost);
             }
         }
     }
 
-    /// Takes in SEG.ACK and the SACK blocks, and finds what was lost.
+    /// Takes in SEG.ACK, SACK blocks and congestion marks, and finds what was lost.
     fn acknowledge(&mut self, now: Time, pool: &mut Pool, segment: &Segment<'_>) {
         let una = segment.ack.max(self.snd_una);
         let mut sack = segment.options.sack;
+        let mut duplicate = None;
         if self.sack {
+            duplicate = dsack::take(&mut sack, segment.ack);
             sack.retain(|start, end| una < start && start < end && end <= self.snd_nxt);
         } else {
             sack = Default::default();
         }
-        if una == self.snd_una && sack.is_empty() {
+        let marked = self.ecn.on_ack(segment);
+        if una == self.snd_una && sack.is_empty() && duplicate.is_none() && marked == 0 {
             return;
         }
-        let flight = self.board.in_flight();
-        let delivery = self.board.acknowledge(now, una, sack.as_slice());
+        let prior_in_flight = self.board.in_flight();
+        let delivery = self.board.acknowledge(now, una, &sack, self.rtt.min());
         let advanced = una > self.snd_una;
-        if let Some(rtt) = delivery.rtt {
-            self.rtt.sample(rtt);
-        }
-        if let Some(rate) = delivery.rate {
-            self.delivery_rate = rate;
+        let newest = delivery.newest;
+        // Sooner than any round trip: it is the original that has arrived, not what was sent again.
+        let early =
+            newest.is_some_and(|n| n.retransmitted && now.since(n.sent_at()) < self.rtt.min());
+        if let Some(rate) = &delivery.rate
+            && self.signals.is_none()
+        {
+            self.delivery_rate = rate.rate();
         }
         if advanced {
-            self.snd_una = una;
-            let data_end = self.queue_start + self.queue.len() as u32;
-            let data = una.min(data_end);
-            if data > self.queue_start {
-                let n = data - self.queue_start;
-                self.queue.consume(pool, n as usize);
-                self.queue_start = data;
-                self.counters.bytes_acked += u64::from(n);
+            self.advance(now, pool, una);
+        }
+        let round = una > self.round_end || (advanced && una == self.snd_nxt);
+        if round {
+            self.round_end = self.snd_nxt;
+            if self.recovery.is_none() && self.undo.on_round() {
+                self.congestion.on_confirmed();
             }
-            self.rtt.reset_backoff();
-            self.retransmit_at = if self.board.is_empty() {
-                Time::NEVER
-            } else {
-                now + self.rtt.rto()
-            };
         }
 
+        if let Some(block) = duplicate {
+            self.on_duplicate(block, una);
+        }
+        let spurious = self.judge_timeout(advanced, &delivery, early);
+        // Before a timeout, an acknowledgement may have been lost and this be a later one: unless nothing was lost.
+        let rtt = delivery
+            .measured
+            .filter(|&at| spurious || at >= self.timeout_at)
+            .map(|at| now.since(at));
+        if let Some(rtt) = rtt {
+            self.rtt.sample(rtt);
+        }
         self.rack.on_delivery(now, &delivery, self.rtt.min());
-        let lost = self.detect_losses(now, delivery.newest.is_some_and(|n| n.retransmitted));
+        let mut lost = self.detect_losses(now, newest.is_some_and(|n| n.retransmitted));
+        if !self.sack
+            && advanced
+            && self
+                .recovery
+                .is_some_and(|r| r.prr.is_some() && una < r.end)
+        {
+            // A partial acknowledgement: the next segment is missing too (RFC 6582 section 3.2).
+            let mut hearer = Hearer::new(now, &mut self.congestion, &mut self.signals);
+            lost += self.board.mark_first_lost(|s, rate| hearer.lost(s, rate));
+        }
+        self.judge_probe(now, una);
         if self.recovery.is_some_and(|r| una >= r.end) {
             if self.recovery.is_some_and(|r| r.prr.is_some()) {
-                self.congestion.on_recovered();
+                self.rack.on_recovered();
+                if self.signals.is_none() {
+                    self.congestion.on_recovered(now);
+                }
             }
             self.recovery = None;
         }
-        match &mut self.recovery {
-            Some(Recovery { prr: Some(prr), .. }) => {
-                let cwnd = prr.on_ack(
-                    delivery.delivered,
-                    self.board.in_flight(),
-                    self.congestion.ssthresh(),
-                    u64::from(self.mss),
-                    advanced && lost == 0,
-                );
-                self.congestion.set_cwnd(cwnd);
-            }
-            _ if advanced || delivery.delivered > 0 => self.congestion.on_ack(Ack {
+        let ce = u64::from(marked) * u64::from(self.mss);
+        self.counters.ce_reported += u64::from(marked);
+        if let Some(Recovery { prr: Some(prr), .. }) = &mut self.recovery
+            && self.congestion.uses_prr()
+        {
+            let cwnd = prr.on_ack(
+                delivery.delivered,
+                self.board.in_flight(),
+                self.congestion.ssthresh(),
+                u64::from(self.mss),
+                advanced && lost == 0,
+            );
+            self.congestion.set_cwnd(cwnd);
+        }
+        if let Some(signals) = &mut self.signals {
+            signals.on_ack(&delivery, rtt, ce);
+        } else if delivery.delivered > 0 || ce > 0 {
+            self.congestion.on_ack(&Ack {
                 now,
                 acked: delivery.delivered,
+                lost,
+                in_flight: self.board.in_flight(),
+                prior_in_flight,
+                delivered: self.board.rate().delivered(),
+                rtt,
                 srtt: self.rtt.srtt(),
-                window_limited: self.was_window_limited(flight),
-            }),
-            _ => {}
+                min_rtt: self.rtt.min(),
+                window_limited: self.was_window_limited(prior_in_flight),
+                in_recovery: self.recovery.is_some_and(|r| r.prr.is_some()),
+                round,
+                ce,
+                rate: delivery.rate,
+            });
+            if ce > 0 && self.recovery.is_none() && self.ecn.reduces(una, self.snd_nxt) {
+                self.congestion.on_marked(prior_in_flight);
+            }
         }
+        self.arm_tail(now);
 
         if self.fin_sent && una == self.snd_nxt {
             match self.state {
@@ -386,6 +449,113 @@ impl Tcb {
         }
     }
 
+    /// SND.UNA moves: acknowledged data leaves the queue, and the timer starts anew.
+    fn advance(&mut self, now: Time, pool: &mut Pool, una: Seq) {
+        self.snd_una = una;
+        let data_end = self.queue_start + self.queue.len() as u32;
+        let data = una.min(data_end);
+        if data > self.queue_start {
+            let n = data - self.queue_start;
+            self.queue.consume(pool, n as usize);
+            self.queue_start = data;
+            self.counters.bytes_acked += u64::from(n);
+        }
+        self.rtt.reset_backoff();
+        self.retransmit_at = if self.board.is_empty() {
+            Time::NEVER
+        } else {
+            now + self.rtt.rto()
+        };
+    }
+
+    /// The peer got `block` twice: a probe that was not needed, a reduction that was not, or the network doubled it.
+    fn on_duplicate(&mut self, block: (Seq, Seq), una: Seq) {
+        let segments = (block.1 - block.0)
+            .div_ceil(u32::from(self.mss))
+            .clamp(1, 255);
+        if let Some(tail) = &mut self.tail
+            && tail.pending > 0
+            && block.1 <= tail.end
+        {
+            if tail.on_duplicates(segments as u8) {
+                self.tail = None;
+            }
+            return;
+        }
+        if self.undo.covers(block) {
+            self.rack.on_spurious(una, self.snd_nxt);
+        }
+        if self.undo.on_duplicate(block, segments) {
+            self.take_back();
+        }
+    }
+
+    /// The last reduction was for nothing.
+    fn take_back(&mut self) {
+        self.counters.spurious += 1;
+        self.undo.clear();
+        self.recovery = None;
+        self.board.revive();
+        match &mut self.signals {
+            Some(signals) => signals.spurious = true,
+            None => self.congestion.on_spurious(),
+        }
+    }
+
+    /// After a timeout: whether it was for nothing (F-RTO).
+    fn judge_timeout(&mut self, advanced: bool, delivery: &Delivery, early: bool) -> bool {
+        let Some(Recovery {
+            frto: Some(frto), ..
+        }) = &mut self.recovery
+        else {
+            return false;
+        };
+        if !advanced && delivery.delivered == 0 {
+            return false;
+        }
+        match frto.on_ack(advanced, delivery.revived > 0, early) {
+            frto::Verdict::Spurious => {
+                self.take_back();
+                return true;
+            }
+            frto::Verdict::Open if self.unsent() > 0 => {
+                // Room for two new segments.
+                let cwnd = self.board.in_flight() + 2 * u64::from(self.mss);
+                self.congestion.set_cwnd(cwnd);
+            }
+            frto::Verdict::Open | frto::Verdict::Genuine => {
+                if let Some(recovery) = &mut self.recovery {
+                    recovery.frto = None;
+                }
+            }
+        }
+        false
+    }
+
+    /// Whether a tail loss probe has repaired something (RFC 8985 section 7.4.2).
+    fn judge_probe(&mut self, now: Time, una: Seq) {
+        let Some((over, repaired)) = self.tail.map(|tail| tail.on_ack(una)) else {
+            return;
+        };
+        if over {
+            self.tail = None;
+        }
+        if !repaired || self.recovery.is_some() {
+            return;
+        }
+        // A loss, repaired before it was found: the window is reduced all the same.
+        match &mut self.signals {
+            Some(signals) => signals.repaired = true,
+            None => {
+                let flight = self.board.in_flight();
+                self.congestion
+                    .on_congestion(now, flight, self.board.rate().delivered());
+                self.congestion.on_recovered(now);
+                self.congestion.on_confirmed();
+            }
+        }
+    }
+
     /// RACK; returns the octets newly lost. `resent`: what was delivered had been sent again.
     fn detect_losses(&mut self, now: Time, resent: bool) -> u64 {
         self.reorder_at = Time::NEVER;
@@ -393,32 +563,86 @@ impl Tcb {
         if !self.sack || (self.board.sacked() == 0 && !resent) {
             return 0;
         }
-        let (lost, again) = self.rack.detect(
-            &mut self.board,
-            now,
-            self.recovery.is_some(),
-            u64::from(self.mss),
-            self.rtt.srtt(),
-            self.rtt.min(),
-        );
+        let circumstances = self.circumstances(now);
+        let mut hearer = Hearer::new(now, &mut self.congestion, &mut self.signals);
+        let (lost, again) = self
+            .rack
+            .detect(&mut self.board, &circumstances, |s, rate| {
+                hearer.lost(s, rate)
+            });
         if let Some(at) = again {
             self.reorder_at = at;
         }
-        self.enter_recovery(lost);
+        self.enter_recovery(now, lost);
         lost
     }
 
-    fn enter_recovery(&mut self, lost: u64) {
+    fn circumstances(&self, now: Time) -> Circumstances {
+        Circumstances {
+            now,
+            in_recovery: self.recovery.is_some(),
+            mss: u64::from(self.mss),
+            srtt: self.rtt.srtt(),
+            min_rtt: self.rtt.min(),
+        }
+    }
+
+    fn enter_recovery(&mut self, now: Time, lost: u64) {
         if lost == 0 || self.recovery.is_some() {
             return;
         }
         let flight = self.board.in_flight() + lost;
-        self.congestion.on_congestion(flight);
+        if self.signals.is_none() {
+            self.congestion
+                .on_congestion(now, flight, self.board.rate().delivered());
+        }
+        self.undo.on_reduction(self.snd_una, self.snd_nxt);
+        if let Some(tail) = &mut self.tail {
+            tail.accounted = true;
+        }
         self.counters.fast_recoveries += 1;
         self.recovery = Some(Recovery {
             end: self.snd_nxt,
             prr: Some(Prr::new(flight)),
+            frto: None,
         });
+    }
+
+    /// Sets the timer of the tail loss probe: from when the last segment was sent, but leaving acknowledgements that are
+    /// coming in the time to go on.
+    pub(super) fn arm_tail(&mut self, now: Time) {
+        let srtt = self.rtt.srtt();
+        // A SYN is probed too, if siblings know the round-trip time: whether the peer has SACK is not known yet.
+        let able = self.sack || self.state == State::SynSent;
+        let quiet = self.board.in_flight() > 0
+            && !self.board.has_lost()
+            && self.reorder_at == Time::NEVER
+            && self.tail.is_none()
+            && self.rtt.backoff() == 0;
+        self.tail_at = if able && quiet && srtt > 0 {
+            let timeout = tlp::timeout(srtt.max(self.rtt.latest()), self.rtt.rttvar());
+            (self.last_sent + timeout)
+                .max(now + timeout.saturating_sub(srtt))
+                .min(self.retransmit_at)
+        } else {
+            Time::NEVER
+        };
+    }
+
+    /// Nothing was heard of the tail: its first segments and the last one go out again.
+    fn on_tail(&mut self, now: Time) {
+        self.tail_at = Time::NEVER;
+        if self.board.in_flight() == 0 || self.board.has_lost() {
+            return;
+        }
+        self.counters.probes += 1;
+        let pending = self.board.probe(tlp::PROBE_FRONT);
+        self.tail = Some(tlp::Probe {
+            end: self.snd_nxt,
+            pending,
+            accounted: false,
+        });
+        self.retransmit_at = now + self.rtt.rto();
     }
 
     /// Stores data and notes a FIN; decides when to acknowledge.
@@ -473,6 +697,7 @@ impl Tcb {
                 Stored::OutOfOrder => self.ack_now = true,
                 Stored::Duplicate => {
                     self.counters.duplicate_segments += 1;
+                    self.duplicate = Some((start, start + payload.len() as u32));
                     self.ack_now = true;
                 }
                 Stored::Dropped => {
@@ -490,13 +715,22 @@ impl Tcb {
         if self.quick_acks > 0 {
             self.quick_acks -= 1;
             self.ack_now = true;
-        } else if self.unacked >= 2 * u32::from(self.mss) {
+        } else if self.unacked >= self.ack_every(now) * u32::from(self.mss) {
             self.ack_now = true;
         } else if !self.ack_now {
-            self.ack_at = self.ack_at.min(now + ACK_DELAY);
+            self.ack_at = self.ack_at.min(now + MAX_ACK_DELAY);
         }
         self.window.tune(now, self.rtt.srtt());
         stored
+    }
+
+    /// Full segments that one acknowledgement covers.
+    fn ack_every(&self, now: Time) -> u32 {
+        if now.since(self.acked_at) * ACKS_PER_ROUND < self.rtt.srtt() {
+            ACK_EVERY_FAST
+        } else {
+            ACK_EVERY
+        }
     }
 
     fn take_fin(&mut self, now: Time) {
@@ -522,6 +756,7 @@ impl Tcb {
     pub fn deadline(&self) -> Time {
         self.retransmit_at
             .min(self.reorder_at)
+            .min(self.tail_at)
             .min(self.ack_at)
             .min(self.wait_at)
             .min(self.pace_at)
@@ -548,6 +783,10 @@ impl Tcb {
         }
         if self.reorder_at <= now {
             self.detect_losses(now, true);
+            self.arm_tail(now);
+        }
+        if self.tail_at <= now {
+            self.on_tail(now);
         }
         if self.retransmit_at <= now {
             self.on_retransmission_timeout(now, pool);
@@ -571,14 +810,38 @@ impl Tcb {
             return;
         }
         self.counters.timeouts += 1;
+        self.timeout_at = now;
         let first = self.rtt.backoff() == 0;
         let flight = self.board.in_flight();
-        self.board.mark_lost(|_| true);
-        self.congestion.on_timeout(flight, first);
+        if self.board.first().is_some_and(|s| s.sacked) {
+            // Selectively acknowledged, but not when its turn came: the peer was short of memory.
+            self.board.forget_sacks();
+        }
+        // Section 6.3 of RFC 8985: the first segment, and those that have had the time to be answered.
+        let c = self.circumstances(now);
+        let late = self.rack.rtt() + self.rack.reordering_window(self.board.sacked(), &c);
+        let mut hearer = Hearer::new(now, &mut self.congestion, &mut self.signals);
+        self.board.mark_first_lost(|s, rate| hearer.lost(s, rate));
+        self.board
+            .mark_lost_until(now - late, |s, rate| hearer.lost(s, rate));
+        match &mut self.signals {
+            Some(signals) => signals.timed_out = true,
+            None => {
+                let delivered = self.board.rate().delivered();
+                self.congestion.on_timeout(now, flight, first, delivered);
+            }
+        }
+        self.ecn.on_timeout(!first);
+        if first {
+            self.undo.on_reduction(self.snd_una, self.snd_nxt);
+        }
         self.recovery = Some(Recovery {
             end: self.snd_nxt,
             prr: None,
+            frto: (first && self.sack).then_some(Frto::FirstResent),
         });
+        self.tail = None;
+        self.tail_at = Time::NEVER;
         self.duplicate_acks = 0;
         self.rtt.back_off();
         self.retransmit_at = now + self.rtt.rto();
@@ -603,6 +866,46 @@ impl Tcb {
         if self.rtt.backoff() > 0 && self.retransmit_at != Time::NEVER {
             self.rtt.reset_backoff();
             self.retransmit_at = self.retransmit_at.min(now);
+        }
+    }
+}
+
+/// Passes losses on to congestion control, the circuit's own or the siblings'.
+struct Hearer<'a> {
+    now: Time,
+    congestion: &'a mut Congestion,
+    signals: &'a mut Option<Box<Signals>>,
+}
+
+impl<'a> Hearer<'a> {
+    fn new(
+        now: Time,
+        congestion: &'a mut Congestion,
+        signals: &'a mut Option<Box<Signals>>,
+    ) -> Hearer<'a> {
+        Hearer {
+            now,
+            congestion,
+            signals,
+        }
+    }
+
+    fn lost(&mut self, segment: &Sent, rate: &RateEstimator) {
+        let len = u64::from(segment.len);
+        let departure = &segment.departure;
+        match self.signals {
+            Some(signals) => signals.losses.push((len, *departure)),
+            None if departure.is_void() => {}
+            None => self.congestion.on_lost(
+                self.now,
+                &Loss {
+                    len,
+                    tx_in_flight: departure.in_flight,
+                    lost_since_sent: rate.lost().saturating_sub(departure.lost),
+                    delivered_at_send: departure.delivered,
+                    app_limited: departure.app_limited,
+                },
+            ),
         }
     }
 }

@@ -7,20 +7,24 @@
 //! ```
 
 pub mod congestion;
+mod ecn;
 mod input;
 mod output;
+pub mod pacing;
 mod receive_queue;
 mod receive_window;
 pub mod recovery;
 pub mod segment;
 mod send_queue;
 pub mod seq;
+mod signals;
 mod state;
 mod tcb;
 #[cfg(test)]
 mod tests;
 
 pub use input::Rejected;
-pub use output::{Plan, Reset, reset_for};
+pub use output::{Allowance, Plan, Reset, reset_for};
+pub use signals::Signals;
 pub use state::State;
 pub use tcb::{Settings, Tcb};

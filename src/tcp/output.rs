@@ -2,15 +2,14 @@
 //! note that it was sent.
 
 use super::congestion::INITIAL_WINDOW;
+use super::recovery::frto::Frto;
+use super::recovery::rate::Departure;
 use super::recovery::scoreboard::Sent;
 use super::segment::{Flags, MAX_SACK_BLOCKS, Options, SackBlocks, Segment};
 use super::seq::Seq;
 use super::state::State;
 use super::tcb::{Recovery, Tcb};
 use crate::time::{Micros, SECOND, Time};
-
-/// The most that a rate cap lets out at once: this much time's worth.
-const RATE_BURST: Micros = 5_000;
 
 /// How long a circuit that the relay has closed waits for the peer's FIN.
 const FIN_WAIT_2: Micros = 60 * SECOND;
@@ -37,6 +36,7 @@ impl Reset {
             window: 0,
             options: Options::default(),
             payload: &[],
+            ce: false,
         }
     }
 }
@@ -71,6 +71,25 @@ enum Kind {
     Probe,
 }
 
+/// What the layers around leave to a circuit at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// Octets that the endpoint can still take in.
+    pub memory: u64,
+    /// Octets that may enter the network: of the window that siblings share, or of the budget of new circuits.
+    pub window: u64,
+}
+
+impl From<u64> for Allowance {
+    /// Only memory is limited.
+    fn from(memory: u64) -> Allowance {
+        Allowance {
+            memory,
+            window: u64::MAX,
+        }
+    }
+}
+
 /// A segment to be sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -87,6 +106,8 @@ pub struct Plan {
     pub options: Options,
     /// Octets of payload.
     pub payload: usize,
+    /// It may be marked by routers instead of dropped (ECT, RFC 3168).
+    pub ect: bool,
     /// Where they stand in the send queue.
     offset: usize,
     /// The right edge that the window field promises.
@@ -104,7 +125,8 @@ impl Plan {
         self.kind == Kind::Again
     }
 
-    fn sequence_space(&self) -> u32 {
+    /// Octets of sequence space: of the windows, that is how much it takes.
+    pub fn sequence_space(&self) -> u32 {
         self.payload as u32
             + u32::from(self.flags.has(Flags::SYN))
             + u32::from(self.flags.has(Flags::FIN))
@@ -112,14 +134,17 @@ impl Plan {
 }
 
 impl Tcb {
-    /// The next segment, if anything is to be sent now. `memory`: octets that the endpoint can still take in.
-    pub fn plan(&self, now: Time, memory: u64) -> Option<Plan> {
+    /// The next segment, if anything is to be sent now.
+    pub fn plan(&self, now: Time, allowance: impl Into<Allowance>) -> Option<Plan> {
+        let Allowance { memory, window } = allowance.into();
+        let fits = |plan: &Plan| u64::from(plan.sequence_space()) <= window;
         match self.state {
             State::Closed => None,
-            State::SynSent => self.plan_syn(memory),
+            State::SynSent => self.plan_syn(memory).filter(fits),
             _ => self
                 .plan_again(now, memory)
                 .or_else(|| self.plan_new(now, memory))
+                .filter(fits)
                 .or_else(|| self.plan_ack(memory)),
         }
     }
@@ -130,24 +155,45 @@ impl Tcb {
         let (window, edge) = self
             .window
             .field(next, self.receive.readable(), memory, false);
+        let mut flags = Flags::ACK;
+        let mut options = Options {
+            sack: self.sack_blocks(),
+            ..Options::default()
+        };
+        self.ecn
+            .on_segment_out(kind == Kind::New, &mut flags, &mut options);
         Plan {
             kind,
-            flags: Flags::ACK,
+            flags,
             seq,
             ack: next,
             window,
-            options: Options {
-                sack: if self.sack {
-                    self.receive.sack_blocks(MAX_SACK_BLOCKS)
-                } else {
-                    SackBlocks::default()
-                },
-                ..Options::default()
-            },
+            options,
             payload: 0,
+            ect: false,
             offset: 0,
             edge,
         }
+    }
+
+    /// A duplicate to be reported first (RFC 2883 section 4), then what is held out of order.
+    fn sack_blocks(&self) -> SackBlocks {
+        let mut blocks = SackBlocks::default();
+        if !self.sack {
+            return blocks;
+        }
+        if let Some((start, end)) = self.duplicate {
+            blocks.push(start, end);
+            if let Some(around) = self.receive.range_around(start, end) {
+                blocks.push(around.0, around.1);
+            }
+        }
+        for &(start, end) in self.receive.sack_blocks(MAX_SACK_BLOCKS).as_slice() {
+            if !blocks.as_slice().contains(&(start, end)) {
+                blocks.push(start, end);
+            }
+        }
+        blocks
     }
 
     /// Payload that fits beside the options.
@@ -176,6 +222,10 @@ impl Tcb {
             .then(|| self.window.shift());
         plan.options.sack_permitted = !answers || self.sack;
         plan.options.circuit_number = self.number.filter(|_| !answers);
+        plan.options.ce_count = None;
+        plan.options.sack = SackBlocks::default();
+        self.ecn
+            .on_syn_out(answers, &mut plan.flags, &mut plan.options);
         let room = self.payload_room(&plan.options);
         plan.payload = match kind {
             Kind::Again => self
@@ -197,19 +247,47 @@ impl Tcb {
         }
     }
 
-    /// The sending rate's cap allows something now.
-    fn rate_allows(&self, now: Time) -> bool {
-        self.rate == 0 || self.next_send <= now
+    /// Octets per second at which it sends, if there is a limit.
+    pub(super) fn pacing_rate(&self) -> Option<u64> {
+        let control = match self.signals {
+            // The siblings' common window is paced as one.
+            Some(_) => None,
+            None => self.congestion.pacing_rate(self.rtt.srtt()),
+        };
+        let cap = (self.rate > 0).then_some(self.rate);
+        match (control, cap) {
+            (Some(control), Some(cap)) => Some(control.min(cap)),
+            (control, cap) => control.or(cap),
+        }
+    }
+
+    /// Pacing allows something now.
+    fn pacing_allows(&self, now: Time) -> bool {
+        self.pacing_rate().is_none() || self.pacer.allows(now)
+    }
+
+    /// Whether `len` more octets fit the congestion window, of which limited transmit (RFC 3042) gives a little more.
+    fn window_allows(&self, len: u64) -> bool {
+        let flight = self.board.in_flight();
+        if flight == 0 || self.signals.is_some() {
+            return true;
+        }
+        let limited = u64::from(self.duplicate_acks.min(2)) * u64::from(self.mss);
+        flight + len <= self.congestion.cwnd() + limited
     }
 
     /// What was lost goes out first.
     fn plan_again(&self, now: Time, memory: u64) -> Option<Plan> {
         let lost: Sent = self.board.first_lost()?;
-        let flight = self.board.in_flight();
-        if flight > 0 && flight + u64::from(lost.len) > self.congestion.cwnd() {
-            return None;
-        }
-        if !self.rate_allows(now) {
+        // After a timeout the first segment goes out whatever else is in flight (RFC 6298 (5.4)); then it is to be seen
+        // whether the others were lost (RFC 5682).
+        let timed_out = self.recovery.is_some_and(|r| r.prr.is_none());
+        let first = timed_out && lost.seq == self.snd_una;
+        let waits = self
+            .recovery
+            .is_some_and(|r| r.frto == Some(Frto::NewData) && self.can_send_new());
+        if waits || !(first || self.window_allows(u64::from(lost.len))) || !self.pacing_allows(now)
+        {
             return None;
         }
         if lost.syn {
@@ -238,7 +316,7 @@ impl Tcb {
         }
         let unsent = self.unsent() as usize;
         let fin_waits = self.fin_queued && !self.fin_sent && self.state != State::SynReceived;
-        if (unsent == 0 && !fin_waits) || !self.rate_allows(now) {
+        if (unsent == 0 && !fin_waits) || !self.pacing_allows(now) {
             return None;
         }
         let mut plan = self.blank(Kind::New, self.snd_nxt, memory);
@@ -261,8 +339,7 @@ impl Tcb {
                 plan.flags = plan.flags.with(Flags::FIN);
             }
         }
-        let flight = self.board.in_flight();
-        if flight > 0 && flight + plan.payload as u64 > self.cwnd_now(now) {
+        if !self.window_allows(plan.payload as u64) {
             return None;
         }
         if plan.payload == 0 && !plan.flags.has(Flags::FIN) {
@@ -272,21 +349,13 @@ impl Tcb {
         if plan.payload == unsent {
             plan.flags = plan.flags.with(Flags::PSH);
         }
+        plan.ect = self.ecn.marks();
         Some(plan)
     }
 
-    fn is_idle(&self, now: Time) -> bool {
-        self.board.is_empty() && now.since(self.last_sent) > self.rtt.rto()
-    }
-
-    /// The congestion window, as it will be once idleness is taken into account.
-    fn cwnd_now(&self, now: Time) -> u64 {
-        let cwnd = self.congestion.cwnd();
-        if self.is_idle(now) {
-            cwnd.min(INITIAL_WINDOW * u64::from(self.mss))
-        } else {
-            cwnd
-        }
+    /// Whether the peer's window has room for new data.
+    fn can_send_new(&self) -> bool {
+        self.unsent() > 0 && self.snd_wnd > self.snd_nxt - self.snd_una
     }
 
     fn plan_ack(&self, memory: u64) -> Option<Plan> {
@@ -322,13 +391,24 @@ impl Tcb {
 
     /// The segment of `plan` was sent.
     pub fn commit(&mut self, now: Time, plan: &Plan) {
+        self.commit_counted(now, plan, None);
+    }
+
+    /// The same; `counted`: how the segment departed, counted with its siblings, if they share a window.
+    pub fn commit_counted(&mut self, now: Time, plan: &Plan, counted: Option<Departure>) {
         self.counters.segments_sent += 1;
         if plan.flags.has(Flags::ACK) {
+            self.duplicate = None;
+            self.acked_at = now;
             self.ack_now = false;
             self.ack_at = Time::NEVER;
             self.unacked = 0;
             self.window.promised(plan.edge);
         }
+        self.ecn.sent(plan.flags);
+        let rate = self.pacing_rate();
+        let prior_in_flight = self.board.in_flight();
+        let pause = self.board.is_empty();
         match plan.kind {
             Kind::Ack => return,
             Kind::Probe => {
@@ -339,23 +419,22 @@ impl Tcb {
             Kind::Again => {
                 self.counters.segments_retransmitted += 1;
                 self.counters.bytes_retransmitted += plan.payload as u64;
+                self.undo.on_retransmission();
                 self.board
-                    .retransmitted(now, plan.seq, plan.sequence_space());
+                    .retransmitted(now, plan.seq, plan.sequence_space(), counted);
             }
             Kind::New => {
-                if self.is_idle(now) {
-                    self.congestion.on_idle();
-                }
-                if self.board.is_empty() {
+                if pause {
+                    self.congestion.on_restart(now, self.last_sent);
                     // No answer is outstanding, whatever a closed window made of the timer.
                     self.rtt.reset_backoff();
                     self.retransmit_at = Time::NEVER;
                 }
                 self.counters.bytes_sent += plan.payload as u64;
                 let fin = plan.flags.has(Flags::FIN);
+                let syn = plan.flags.has(Flags::SYN);
                 let len = plan.sequence_space();
-                self.board
-                    .push(now, plan.seq, len, plan.flags.has(Flags::SYN), fin);
+                self.board.push(now, plan.seq, len, (syn, fin), counted);
                 self.snd_nxt = plan.seq + len;
                 if fin {
                     self.fin_sent = true;
@@ -374,21 +453,35 @@ impl Tcb {
         if self.retransmit_at == Time::NEVER {
             self.retransmit_at = now + self.rtt.rto();
         }
-        let micros = (plan.payload as u64).saturating_mul(1_000_000);
-        if let Some(span) = micros.checked_div(self.rate) {
-            self.next_send = self.next_send.max(now - RATE_BURST) + span;
+        let len = u64::from(plan.sequence_space());
+        let app_limited = self.board.rate().is_app_limited();
+        let delivered = self.board.rate().delivered();
+        self.congestion
+            .on_sent(now, len, prior_in_flight, app_limited, delivered);
+        if pause && self.rate == 0 {
+            // An initial window may leave at once, as at the start.
+            let mss = u64::from(self.mss);
+            self.pacer.on_pause((INITIAL_WINDOW - 1) * mss);
         }
+        if let Some(rate) = rate {
+            let burst = self.congestion.burst(rate);
+            self.pacer.on_sent(now, len, rate, burst);
+        }
+        self.arm_tail(now);
     }
 
     /// After the last plan of a round: sets the timers of what could not go out.
     pub fn settle(&mut self, now: Time) {
-        let allowed = self.rate_allows(now);
+        let allowed = self.pacing_allows(now);
         let waiting = self.unsent() > 0 || self.board.has_lost();
         self.pace_at = if waiting && !allowed {
-            self.next_send
+            self.pacer.wake_at(now)
         } else {
             Time::NEVER
         };
+        if !waiting && self.window_allows(u64::from(self.mss)) {
+            self.board.set_app_limited();
+        }
         if self.discard && self.state == State::FinWait2 && self.wait_at == Time::NEVER {
             self.wait_at = now + FIN_WAIT_2;
         }

@@ -77,6 +77,14 @@ impl ReceiveQueue {
         blocks
     }
 
+    /// The range of out-of-order data that `start..end` lies in.
+    pub fn range_around(&self, start: Seq, end: Seq) -> Option<(Seq, Seq)> {
+        self.ranges
+            .iter()
+            .find(|&&(s, e)| s <= start && end <= e)
+            .copied()
+    }
+
     /// Stores `data`, which starts at `seq` and lies in the window.
     pub fn store(&mut self, pool: &mut Pool, seq: Seq, data: &[u8]) -> Stored {
         let end = seq + data.len() as u32;

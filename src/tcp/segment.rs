@@ -93,6 +93,9 @@ pub struct Options {
     /// The relay's circuit number, on the first SYN of a circuit only. It travels as an experimental
     /// option (RFC 6994): kind 254, length 8, ExID 0x7554, 4 octets of number.
     pub circuit_number: Option<u32>,
+    /// Segments received that routers had marked as having met congestion (docs/tortp.md section 5): kind 254, length
+    /// 8, ExID 0x7545, 4 octets.
+    pub ce_count: Option<u32>,
 }
 
 impl Options {
@@ -117,6 +120,8 @@ pub struct Segment<'a> {
     pub options: Options,
     /// Data.
     pub payload: &'a [u8],
+    /// The datagram that brought it was marked (CE, RFC 3168). Has no meaning on the way out.
+    pub ce: bool,
 }
 
 impl Segment<'_> {

@@ -1,16 +1,22 @@
 //! The transmission control block of one circuit, as the relay sees it: open, read, write, finish, close, abort.
 
 use super::congestion::{Algorithm, Congestion};
+use super::ecn::Ecn;
 use super::output::Reset;
+use super::pacing::Pacer;
 use super::receive_queue::ReceiveQueue;
 use super::receive_window::ReceiveWindow;
+use super::recovery::frto::Frto;
 use super::recovery::prr::Prr;
 use super::recovery::rack::Rack;
 use super::recovery::rtt::Rtt;
 use super::recovery::scoreboard::Scoreboard;
+use super::recovery::tlp;
+use super::recovery::undo::Undo;
 use super::segment::Segment;
 use super::send_queue::SendQueue;
 use super::seq::Seq;
+use super::signals::Signals;
 use super::state::State;
 use crate::error::{CloseReason, Error};
 use crate::pool::Pool;
@@ -41,6 +47,8 @@ pub struct Settings {
     pub srtt: Micros,
     /// See `srtt`.
     pub rttvar: Micros,
+    /// The caller marks datagrams as ECN-capable and sees the marks of those that arrive.
+    pub ecn: bool,
 }
 
 /// Counters of one circuit.
@@ -55,6 +63,9 @@ pub(super) struct Counters {
     pub segments_retransmitted: u64,
     pub timeouts: u64,
     pub fast_recoveries: u64,
+    pub probes: u64,
+    pub spurious: u64,
+    pub ce_reported: u64,
     pub duplicate_segments: u64,
     pub rejected_segments: u64,
 }
@@ -66,6 +77,8 @@ pub(super) struct Recovery {
     pub end: Seq,
     /// Fast recovery; `None` after a timeout, when slow start sets the pace.
     pub prr: Option<Prr>,
+    /// After a timeout: it is not known yet whether anything was lost.
+    pub frto: Option<Frto>,
 }
 
 /// The transmission control block. Names are those of RFC 9293 section 3.3.1.
@@ -100,7 +113,16 @@ pub struct Tcb {
     pub(super) rtt: Rtt,
     pub(super) rack: Rack,
     pub(super) recovery: Option<Recovery>,
+    /// The last reduction of the window, as long as it may turn out to have been for nothing.
+    pub(super) undo: Undo,
+    /// A tail loss probe that is not accounted for.
+    pub(super) tail: Option<tlp::Probe>,
+    pub(super) ecn: Ecn,
     pub(super) congestion: Congestion,
+    /// The siblings' common window is the limit, not our own: what happens is told to it.
+    pub(super) signals: Option<Box<Signals>>,
+    /// A round trip is over when this is acknowledged.
+    pub(super) round_end: Seq,
     /// The peer takes SACK blocks and sends them.
     pub(super) sack: bool,
     /// Duplicate acknowledgements in a row, for peers without SACK.
@@ -108,7 +130,7 @@ pub struct Tcb {
     pub(super) delivery_rate: u64,
     /// Octets per second at most, zero for no cap.
     pub(super) rate: u64,
-    pub(super) next_send: Time,
+    pub(super) pacer: Pacer,
     pub(super) last_sent: Time,
 
     // Receive side.
@@ -121,8 +143,11 @@ pub struct Tcb {
     /// Arriving data is thrown away: the relay has closed.
     pub(super) discard: bool,
     pub(super) ack_now: bool,
-    /// Octets received since the last acknowledgement was sent.
+    /// Octets received since the last acknowledgement was sent, and when that was.
     pub(super) unacked: u32,
+    pub(super) acked_at: Time,
+    /// What arrived a second time, to be reported (RFC 2883).
+    pub(super) duplicate: Option<(Seq, Seq)>,
     /// Segments that are acknowledged at once, while the peer is in slow start.
     pub(super) quick_acks: u8,
     pub(super) last_challenge: Option<Time>,
@@ -130,8 +155,12 @@ pub struct Tcb {
     // Timers; `Time::NEVER` when off.
     pub(super) retransmit_at: Time,
     pub(super) reorder_at: Time,
+    /// When the retransmission timer last fired.
+    pub(super) timeout_at: Time,
+    /// A tail loss probe is due.
+    pub(super) tail_at: Time,
     pub(super) ack_at: Time,
-    /// When a rate cap lets the next segment out.
+    /// When pacing lets the next segment out.
     pub(super) pace_at: Time,
     pub(super) wait_at: Time,
     /// A zero-window or liveness probe is due.
@@ -174,12 +203,17 @@ impl Tcb {
             },
             rack: Rack::default(),
             recovery: None,
+            undo: Undo::default(),
+            tail: None,
+            ecn: Ecn::new(settings.ecn),
+            signals: None,
+            round_end: iss,
             congestion: Congestion::new(settings.congestion, settings.mss),
             sack: false,
             duplicate_acks: 0,
             delivery_rate: 0,
             rate: 0,
-            next_send: Time(0),
+            pacer: Pacer::default(),
             last_sent: Time(0),
             irs: Seq(0),
             receive: ReceiveQueue::new(Seq(0)),
@@ -189,10 +223,14 @@ impl Tcb {
             discard: false,
             ack_now: false,
             unacked: 0,
+            acked_at: Time(0),
+            duplicate: None,
             quick_acks: 0,
             last_challenge: None,
             retransmit_at: Time::NEVER,
             reorder_at: Time::NEVER,
+            timeout_at: Time(0),
+            tail_at: Time::NEVER,
             ack_at: Time::NEVER,
             pace_at: Time::NEVER,
             wait_at: Time::NEVER,
@@ -257,6 +295,14 @@ impl Tcb {
         end - self.snd_nxt.max(self.queue_start)
     }
 
+    /// The circuit's own congestion window; with a common one, what it has in flight, which is its share.
+    fn own_window(&self) -> u64 {
+        match self.signals {
+            Some(_) => self.board.in_flight(),
+            None => self.congestion.cwnd(),
+        }
+    }
+
     /// Octets that can be written now. No more is taken in than about one window ahead, so that what waits, waits with
     /// the relay, which can still choose.
     pub fn room(&self) -> usize {
@@ -264,7 +310,7 @@ impl Tcb {
         if !sending || self.fin_queued {
             return 0;
         }
-        let ahead = self.congestion.cwnd().max(MIN_UNSENT);
+        let ahead = self.own_window().max(MIN_UNSENT);
         let ahead = ahead.saturating_sub(u64::from(self.unsent()));
         self.send_buffer
             .saturating_sub(self.queue.len())
@@ -300,7 +346,7 @@ impl Tcb {
         if !self.write_blocked {
             return false;
         }
-        let whole = (self.send_buffer as u64).min(self.congestion.cwnd().max(MIN_UNSENT));
+        let whole = (self.send_buffer as u64).min(self.own_window().max(MIN_UNSENT));
         let due = self.room() as u64 * 2 >= whole;
         self.write_blocked = !due;
         due
@@ -400,6 +446,7 @@ impl Tcb {
     pub(super) fn stop_timers(&mut self) {
         self.retransmit_at = Time::NEVER;
         self.reorder_at = Time::NEVER;
+        self.tail_at = Time::NEVER;
         self.ack_at = Time::NEVER;
         self.pace_at = Time::NEVER;
         self.wait_at = Time::NEVER;
@@ -437,7 +484,7 @@ impl Tcb {
     /// Caps the sending rate in octets per second; zero removes the cap.
     pub fn set_rate(&mut self, rate: u64) {
         self.rate = rate;
-        self.next_send = Time(0);
+        self.pacer.reset();
     }
 
     /// Octets held for sending.
@@ -453,6 +500,30 @@ impl Tcb {
     /// Round-trip time estimator.
     pub fn rtt(&self) -> &Rtt {
         &self.rtt
+    }
+
+    /// Octets in the network.
+    pub fn in_flight(&self) -> u64 {
+        self.board.in_flight()
+    }
+
+    /// Whether nothing that was sent was ever acknowledged: the initial window is not used up.
+    pub fn is_fresh(&self) -> bool {
+        self.counters.bytes_acked == 0
+    }
+
+    /// From now on the siblings' common window is the limit (`true`), or the circuit's own (`false`).
+    pub fn set_coupled(&mut self, coupled: bool) {
+        if coupled != self.signals.is_some() {
+            self.signals = coupled.then(Box::default);
+            self.board.void_departures();
+            self.pacer.reset();
+        }
+    }
+
+    /// What has happened since, for the siblings' common window; nothing if it has its own.
+    pub fn take_signals(&mut self) -> Option<Signals> {
+        self.signals.as_deref_mut().map(std::mem::take)
     }
 
     /// Octets queued in both directions.
@@ -496,6 +567,10 @@ impl Tcb {
             segments_retransmitted: c.segments_retransmitted,
             timeouts: c.timeouts,
             fast_recoveries: c.fast_recoveries,
+            tail_loss_probes: c.probes,
+            spurious_recoveries: c.spurious,
+            ce_reported: c.ce_reported,
+            pacing_rate: self.pacing_rate().unwrap_or(0),
             duplicate_segments: c.duplicate_segments,
             rejected_segments: c.rejected_segments,
             delivery_rate: self.delivery_rate,

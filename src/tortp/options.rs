@@ -9,6 +9,7 @@
 //! | 4 | 2 | SACK permitted | RFC 2018 section 2 |
 //! | 5 | 2 + 8n, n from 1 to 4 | SACK | RFC 2018 section 3 |
 //! | 254 | 8 | ExID 0x7554: circuit number | RFC 6994, docs/tortp.md |
+//! | 254 | 8 | ExID 0x7545: count of marked segments | RFC 6994, docs/tortp.md |
 //!
 //! All others are skipped by their length.
 
@@ -24,6 +25,9 @@ pub const MAX_WINDOW_SCALE: u8 = 14;
 
 /// The experiment identifier (RFC 6994) of the circuit number.
 pub const CIRCUIT_NUMBER_EXID: u16 = 0x7554;
+
+/// The experiment identifier (RFC 6994) of the count of segments that arrived marked.
+pub const CE_COUNT_EXID: u16 = 0x7545;
 
 const END: u8 = 0;
 const NO_OPERATION: u8 = 1;
@@ -41,6 +45,7 @@ enum TcpOption<'a> {
     /// The blocks, a whole number of 8 octets.
     Sack(&'a [u8]),
     CircuitNumber(u32),
+    CeCount(u32),
     Unknown,
 }
 
@@ -83,11 +88,16 @@ fn classify(kind: u8, value: &[u8]) -> Result<TcpOption<'_>, Malformed> {
         (SACK, blocks) if !blocks.is_empty() && blocks.len().is_multiple_of(8) => {
             TcpOption::Sack(blocks)
         }
-        (EXPERIMENT, &[x, y, ref number @ ..])
-            if u16::from_be_bytes([x, y]) == CIRCUIT_NUMBER_EXID =>
-        {
-            let number = number.try_into().map_err(|_| Malformed::OptionLength)?;
-            TcpOption::CircuitNumber(u32::from_be_bytes(number))
+        (EXPERIMENT, &[x, y, ref value @ ..]) => {
+            let number = || match value.try_into() {
+                Ok(octets) => Ok(u32::from_be_bytes(octets)),
+                Err(_) => Err(Malformed::OptionLength),
+            };
+            match u16::from_be_bytes([x, y]) {
+                CIRCUIT_NUMBER_EXID => TcpOption::CircuitNumber(number()?),
+                CE_COUNT_EXID => TcpOption::CeCount(number()?),
+                _ => TcpOption::Unknown,
+            }
         }
         (MSS | WINDOW_SCALE | SACK_PERMITTED | SACK, _) => return Err(Malformed::OptionLength),
         _ => TcpOption::Unknown,
@@ -129,6 +139,7 @@ pub fn parse(octets: &[u8]) -> Result<Options, Malformed> {
                 }
             }
             TcpOption::CircuitNumber(number) => options.circuit_number = Some(number),
+            TcpOption::CeCount(count) => options.ce_count = Some(count),
             TcpOption::Unknown => {}
         }
     }
@@ -145,7 +156,8 @@ fn len_without_sack(options: &Options) -> usize {
     } else {
         0
     };
-    mss + window_scale + sack_permitted + circuit_number
+    let ce_count = if options.ce_count.is_some() { 8 } else { 0 };
+    mss + window_scale + sack_permitted + circuit_number + ce_count
 }
 
 /// How many SACK blocks fit beside the other options, which go first.
@@ -186,6 +198,11 @@ pub fn encode(options: &Options, out: &mut [u8; MAX_LEN]) -> usize {
         let [x, y] = CIRCUIT_NUMBER_EXID.to_be_bytes();
         put(&[EXPERIMENT, 8, x, y]);
         put(&number.to_be_bytes());
+    }
+    if let Some(count) = options.ce_count {
+        let [x, y] = CE_COUNT_EXID.to_be_bytes();
+        put(&[EXPERIMENT, 8, x, y]);
+        put(&count.to_be_bytes());
     }
     let blocks = sack_blocks(options, len_without_sack(options));
     if blocks > 0 {

@@ -75,6 +75,7 @@ fn parse<'a>(raw: &RawSegment<'a>) -> Option<Segment<'a>> {
     if !raw.flags.has(Flags::SYN) {
         options = Options {
             sack: options.sack,
+            ce_count: options.ce_count,
             ..Options::default()
         };
     }
@@ -85,5 +86,6 @@ fn parse<'a>(raw: &RawSegment<'a>) -> Option<Segment<'a>> {
         window: raw.window,
         options,
         payload: raw.payload,
+        ce: false,
     })
 }

@@ -39,6 +39,7 @@ enum Kind {
         last: Time,
     },
     Reorder(f64, Micros),
+    Late(f64, Micros),
     Duplicate(f64, Micros),
     Corrupt(f64),
     Rate(Bottleneck),
@@ -163,6 +164,10 @@ impl Link {
     pub fn reorder(self, probability: f64, by: Micros) -> Link {
         self.stage(Kind::Reorder(probability, by))
     }
+    /// Holds some datagrams back by exactly `by`.
+    pub fn late(self, probability: f64, by: Micros) -> Link {
+        self.stage(Kind::Late(probability, by))
+    }
     /// Delivers some datagrams a second time, up to `later`.
     pub fn duplicate(self, probability: f64, later: Micros) -> Link {
         self.stage(Kind::Duplicate(probability, later))
@@ -246,6 +251,10 @@ impl Link {
             Kind::Reorder(p, by) if rng.chance(*p) => {
                 stage.touched += 1;
                 Passed::one(now + rng.between(1, *by), packet)
+            }
+            Kind::Late(p, by) if rng.chance(*p) => {
+                stage.touched += 1;
+                Passed::one(now + *by, packet)
             }
             Kind::Duplicate(p, later) if rng.chance(*p) => {
                 stage.touched += 1;

@@ -58,6 +58,7 @@ fn session() -> Vec<Vec<u8>> {
         dead_timeout: 60 * SECOND,
         srtt: 0,
         rttvar: 0,
+        ecn: false,
     };
     let mut pool = Pool::new(1 << 20);
     let mut now = Time(SECOND);
@@ -115,6 +116,7 @@ fn output(tcb: &mut Tcb, now: Time, kept: &mut Vec<Vec<u8>>) -> Vec<Vec<u8>> {
             window: plan.window,
             options: plan.options,
             payload: &payload,
+            ce: false,
         };
         let mut datagram = Vec::new();
         tortp::begin(&mut datagram);

@@ -74,6 +74,7 @@ impl Inner {
                 dead_timeout: 60 * SECOND,
                 srtt: 0,
                 rttvar: 0,
+                ecn: false,
             },
             pool: Pool::new(4 * BUFFER as u64),
             tcb: None,
@@ -191,6 +192,7 @@ impl Inner {
                 window: plan.window,
                 options: plan.options,
                 payload: &payload,
+                ce: false,
             };
             out.push(self.packet(&flow, &segment));
             tcb.commit(now, &plan);

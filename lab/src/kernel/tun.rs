@@ -50,6 +50,7 @@ impl Tun {
         {
             *to = from;
         }
+        #[allow(unsafe_code)] // no library opens a TUN device without one
         // SAFETY: the descriptor is open, and the kernel reads and writes a `struct ifreq` at the pointer, which
         // `request` is in size and in the members used, and which lives until the call returns.
         unsafe { tun_set_iff(file.as_raw_fd(), &raw mut request) }?;

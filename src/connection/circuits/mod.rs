@@ -123,6 +123,7 @@ impl Circuits {
             dead_timeout: shared.config.dead_timeout,
             srtt: self.srtt,
             rttvar: self.rttvar,
+            ecn: shared.config.ecn,
         }
     }
 

@@ -13,8 +13,10 @@ const ALPHA: f64 = 3.0 * 0.3 / 1.7;
 /// CUBIC's own state.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cubic {
-    /// The window before the last reduction, in segments (W_max).
+    /// The window before the last reduction, in segments, less if it shrinks from one to the next (W_max).
     w_max: f64,
+    /// The same without that correction (cwnd_prior).
+    prior: f64,
     /// Seconds from the start of the epoch to W_max (K).
     k: f64,
     /// When this epoch of congestion avoidance began; `None` before its first acknowledgement.
@@ -29,7 +31,7 @@ pub struct Cubic {
 
 impl Cubic {
     /// Congestion avoidance (sections 4.2 to 4.5).
-    pub fn on_ack(&mut self, windows: &mut Windows, ack: Ack) {
+    pub fn on_ack(&mut self, windows: &mut Windows, ack: &Ack) {
         let mss = windows.mss as f64;
         let cwnd = windows.cwnd as f64 / mss;
         if let Some(since) = self.limited.take()
@@ -53,7 +55,7 @@ impl Cubic {
         let w_cubic = |t: f64| C * (t - self.k).powi(3) + self.w_max;
 
         let acked = ack.acked as f64 / mss;
-        let alpha = if self.w_est >= self.w_max { 1.0 } else { ALPHA };
+        let alpha = if self.w_est >= self.prior { 1.0 } else { ALPHA };
         self.w_est += alpha * acked / cwnd;
 
         if w_cubic(t) < self.w_est {
@@ -76,6 +78,7 @@ impl Cubic {
         } else {
             cwnd
         };
+        self.prior = cwnd;
         windows.reduce(in_flight, BETA.0, BETA.1);
         self.epoch = None;
         self.limited = None;
@@ -85,11 +88,5 @@ impl Cubic {
     /// The window is not what limits sending.
     pub fn application_limited(&mut self, now: Time) {
         self.limited.get_or_insert(now);
-    }
-
-    /// The next acknowledgement begins a new epoch.
-    pub fn restart(&mut self) {
-        self.epoch = None;
-        self.limited = None;
     }
 }

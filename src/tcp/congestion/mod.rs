@@ -1,13 +1,18 @@
 //! Congestion control behind an enum, so that a circuit can switch while it runs and no call is indirect.
 
 mod cubic;
+mod hystart;
 mod newreno;
+mod validation;
 
+use super::recovery::rate::RateSample;
 use crate::error::Error;
-use crate::time::{Micros, Time};
+use crate::time::{MILLISECOND, Micros, SECOND, Time};
 
 use cubic::Cubic;
+use hystart::{Growth, HyStart};
 use newreno::NewReno;
+use validation::Validation;
 
 /// Which congestion control a circuit uses. The numbers are part of the C ABI.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +43,16 @@ pub const INITIAL_WINDOW: u64 = 10;
 /// Segments below which no window is ever reduced by loss (RFC 5681 equation 4).
 const MIN_WINDOW: u64 = 2;
 
-/// The windows that all algorithms share, in octets.
+/// Pacing of window-based control, in percent of a window in a round trip: in slow start, and after it. Faster than the
+/// window, so that the window stays what limits; as Linux does.
+const PACE_SLOW_START: u64 = 200;
+const PACE_AVOIDANCE: u64 = 120;
+
+/// What leaves at once after a pause: this much time's worth, this many segments at least.
+const BURST_TIME: Micros = MILLISECOND;
+const BURST_SEGMENTS: u64 = 2;
+
+/// The windows that window-based algorithms share, in octets.
 #[derive(Clone, Copy, Debug)]
 pub struct Windows {
     /// The congestion window.
@@ -54,9 +68,9 @@ impl Windows {
         self.cwnd < self.ssthresh
     }
 
-    /// Multiplicative decrease by `numerator/denominator` of what is in flight at a congestion event.
-    fn reduce(&mut self, in_flight: u64, numerator: u64, denominator: u64) {
-        let base = self.cwnd.min(in_flight.max(self.mss));
+    /// Multiplicative decrease by `numerator/denominator` of what was in use at a congestion event.
+    fn reduce(&mut self, in_use: u64, numerator: u64, denominator: u64) {
+        let base = self.cwnd.min(in_use.max(self.mss));
         self.ssthresh = (base * numerator / denominator).max(MIN_WINDOW * self.mss);
     }
 }
@@ -66,25 +80,71 @@ impl Windows {
 pub struct Ack {
     /// When it arrived.
     pub now: Time,
-    /// Octets newly acknowledged, cumulatively or selectively.
+    /// Octets newly delivered, cumulatively or selectively.
     pub acked: u64,
+    /// Octets newly found lost with it.
+    pub lost: u64,
+    /// Octets in flight after it.
+    pub in_flight: u64,
+    /// Octets in flight before it.
+    pub prior_in_flight: u64,
+    /// Octets delivered since the start.
+    pub delivered: u64,
+    /// Its round-trip time.
+    pub rtt: Option<Micros>,
     /// Smoothed round-trip time.
     pub srtt: Micros,
+    /// Smallest round-trip time.
+    pub min_rtt: Micros,
     /// Whether the window was what held the sender back.
     pub window_limited: bool,
+    /// Fast recovery or recovery after a timeout goes on.
+    pub in_recovery: bool,
+    /// It is the first of what was sent after the first of the last round trip had been acknowledged.
+    pub round: bool,
+    /// Octets newly reported as marked by congested routers.
+    pub ce: u64,
+    /// The delivery rate.
+    pub rate: Option<RateSample>,
 }
 
-#[derive(Clone, Debug)]
+/// A segment that was found lost.
+#[derive(Clone, Copy, Debug)]
+pub struct Loss {
+    /// Octets.
+    pub len: u64,
+    /// Octets in flight just after it was sent.
+    pub tx_in_flight: u64,
+    /// Octets found lost since it was sent, its own included.
+    pub lost_since_sent: u64,
+    /// Octets delivered on the circuit when it was sent.
+    pub delivered_at_send: u64,
+    /// The application was the limit when it was sent.
+    pub app_limited: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
 enum Control {
     NewReno(NewReno),
     Cubic(Cubic),
 }
 
-/// The congestion control of one circuit.
+/// What a window was before it was reduced.
+#[derive(Clone, Copy, Debug)]
+struct Saved {
+    windows: Windows,
+    control: Control,
+}
+
+/// The congestion control of one circuit, or of circuits that share a window.
 #[derive(Clone, Debug)]
 pub struct Congestion {
     windows: Windows,
     control: Control,
+    hystart: HyStart,
+    validation: Validation,
+    /// Kept only while it can be taken back.
+    saved: Option<Box<Saved>>,
 }
 
 impl Congestion {
@@ -98,6 +158,9 @@ impl Congestion {
                 mss,
             },
             control: Control::new(algorithm),
+            hystart: HyStart::default(),
+            validation: Validation::default(),
+            saved: None,
         }
     }
 
@@ -105,6 +168,7 @@ impl Congestion {
     pub fn switch(&mut self, algorithm: Algorithm) {
         if self.algorithm() != algorithm {
             self.control = Control::new(algorithm);
+            self.saved = None;
         }
     }
 
@@ -134,8 +198,57 @@ impl Congestion {
         self.windows.ssthresh
     }
 
-    /// New data was acknowledged outside of recovery.
-    pub fn on_ack(&mut self, ack: Ack) {
+    /// Whether the window doubles in a round trip, so that acknowledgements should not be spared.
+    pub fn in_slow_start(&self) -> bool {
+        self.windows.in_slow_start()
+    }
+
+    /// Octets per second; `None` while the round-trip time is unknown.
+    pub fn pacing_rate(&self, srtt: Micros) -> Option<u64> {
+        if srtt == 0 {
+            return None;
+        }
+        let percent = if self.windows.in_slow_start() {
+            PACE_SLOW_START
+        } else {
+            PACE_AVOIDANCE
+        };
+        let rate =
+            u128::from(self.windows.cwnd) * u128::from(percent * SECOND / 100) / u128::from(srtt);
+        Some(u64::try_from(rate).unwrap_or(u64::MAX))
+    }
+
+    /// Octets that may leave at once at this rate.
+    pub fn burst(&self, rate: u64) -> u64 {
+        (rate / (SECOND / BURST_TIME)).max(BURST_SEGMENTS * self.windows.mss)
+    }
+
+    /// Proportional rate reduction sets the window during recovery.
+    pub fn uses_prr(&self) -> bool {
+        true
+    }
+
+    /// Something was sent; `in_flight` octets were before it.
+    pub fn on_sent(
+        &mut self,
+        _now: Time,
+        _len: u64,
+        _in_flight: u64,
+        _app_limited: bool,
+        _delivered: u64,
+    ) {
+    }
+
+    /// A segment was found lost.
+    pub fn on_lost(&mut self, _now: Time, _loss: &Loss) {}
+
+    /// Data was acknowledged.
+    pub fn on_ack(&mut self, ack: &Ack) {
+        self.validation
+            .on_ack(ack.now, ack.acked, ack.srtt, ack.round, self.windows.cwnd);
+        if ack.in_recovery {
+            return;
+        }
         if !ack.window_limited {
             if let Control::Cubic(cubic) = &mut self.control {
                 cubic.application_limited(ack.now);
@@ -143,13 +256,7 @@ impl Congestion {
             return;
         }
         if self.windows.in_slow_start() {
-            // RFC 3465 with L unlimited: every octet acknowledged lets one more out.
-            self.windows.cwnd += ack.acked.min(
-                self.windows
-                    .ssthresh
-                    .saturating_sub(self.windows.cwnd)
-                    .max(self.windows.mss),
-            );
+            self.slow_start(ack);
             return;
         }
         match &mut self.control {
@@ -158,37 +265,99 @@ impl Congestion {
         }
     }
 
-    /// Loss was detected and recovery begins: ssthresh is set. PRR leads cwnd there.
-    pub fn on_congestion(&mut self, in_flight: u64) {
+    /// RFC 3465 with L unlimited, since departures are paced: every octet acknowledged lets one more out.
+    fn slow_start(&mut self, ack: &Ack) {
+        let windows = &mut self.windows;
+        // After a loss ssthresh says where to stop (RFC 9406 section 4.3 is for the first slow start).
+        let growth = if windows.ssthresh == u64::MAX {
+            self.hystart.on_ack(ack.rtt, ack.round)
+        } else {
+            Growth::Full
+        };
+        let more = match growth {
+            Growth::Full => ack.acked,
+            Growth::Conservative => ack.acked / hystart::CONSERVATIVE,
+            Growth::Over => {
+                windows.ssthresh = windows.cwnd;
+                return;
+            }
+        };
+        windows.cwnd += more.min(windows.ssthresh - windows.cwnd);
+    }
+
+    /// Loss was detected and recovery begins: ssthresh is set. Proportional rate reduction leads cwnd there.
+    pub fn on_congestion(&mut self, _now: Time, in_flight: u64, _delivered: u64) {
+        self.saved = Some(Box::new(Saved {
+            windows: self.windows,
+            control: self.control,
+        }));
+        self.reduce(in_flight);
+    }
+
+    fn reduce(&mut self, in_flight: u64) {
+        // What was lately in use counts, although little is in flight just now (RFC 7661 section 4.4.1).
+        let in_use = in_flight.max(self.validation.pipe_ack());
         match &mut self.control {
-            Control::NewReno(newreno) => newreno.on_congestion(&mut self.windows, in_flight),
-            Control::Cubic(cubic) => cubic.on_congestion(&mut self.windows, in_flight),
+            Control::NewReno(newreno) => newreno.on_congestion(&mut self.windows, in_use),
+            Control::Cubic(cubic) => cubic.on_congestion(&mut self.windows, in_use),
         }
     }
 
-    /// PRR sets the window during recovery.
+    /// A router has marked what it would have dropped (RFC 3168 section 6.1.2): as for a loss, with nothing to repair.
+    pub fn on_marked(&mut self, in_flight: u64) {
+        self.saved = None;
+        self.reduce(in_flight);
+        self.windows.cwnd = self.windows.cwnd.min(self.windows.ssthresh);
+    }
+
+    /// Proportional rate reduction sets the window during recovery.
     pub fn set_cwnd(&mut self, cwnd: u64) {
         self.windows.cwnd = cwnd;
     }
 
-    /// Recovery is over (RFC 6675 section 5).
-    pub fn on_recovered(&mut self) {
+    /// Recovery is over (RFC 9937 section 6.2).
+    pub fn on_recovered(&mut self, _now: Time) {
         self.windows.cwnd = self.windows.ssthresh;
     }
 
     /// The retransmission timer fired; `first` if it is not a repetition for the same segment (RFC 5681 section 3.1).
-    pub fn on_timeout(&mut self, in_flight: u64, first: bool) {
+    pub fn on_timeout(&mut self, now: Time, in_flight: u64, first: bool, delivered: u64) {
         if first {
-            self.on_congestion(in_flight);
+            self.on_congestion(now, in_flight, delivered);
         }
         self.windows.cwnd = self.windows.mss;
     }
 
-    /// Nothing was sent for longer than an RTO: the window is no longer proven (RFC 5681 section 4.1).
-    pub fn on_idle(&mut self) {
-        self.windows.cwnd = self.windows.cwnd.min(INITIAL_WINDOW * self.windows.mss);
+    /// The last reduction was for nothing: the window is as if it had not been.
+    pub fn on_spurious(&mut self) {
+        if let Some(saved) = self.saved.take() {
+            self.windows = Windows {
+                cwnd: saved.windows.cwnd.max(self.windows.cwnd),
+                ssthresh: saved.windows.ssthresh,
+                mss: self.windows.mss,
+            };
+            self.control = saved.control;
+        }
+    }
+
+    /// The last reduction stands: what it was before is forgotten.
+    pub fn on_confirmed(&mut self) {
+        self.saved = None;
+    }
+
+    /// Something is sent after nothing was in flight. A window unused for long is given up in part (RFC 7661 section
+    /// 4.4.3); what is kept leaves paced.
+    pub fn on_restart(&mut self, now: Time, last_sent: Time) {
         if let Control::Cubic(cubic) = &mut self.control {
-            cubic.restart();
+            cubic.application_limited(last_sent);
+        }
+        if self.validation.has_expired(now, last_sent) {
+            let windows = &mut self.windows;
+            let initial = INITIAL_WINDOW * windows.mss;
+            if windows.cwnd > initial {
+                windows.ssthresh = windows.ssthresh.max(windows.cwnd / 4 * 3);
+                windows.cwnd = (windows.cwnd / 2).max(initial);
+            }
         }
     }
 }
@@ -212,8 +381,18 @@ mod tests {
         Ack {
             now: Time(now),
             acked,
+            lost: 0,
+            in_flight: 0,
+            prior_in_flight: 0,
+            delivered: 0,
+            rtt: None,
             srtt: 100_000,
+            min_rtt: 100_000,
             window_limited: true,
+            in_recovery: false,
+            round: false,
+            ce: 0,
+            rate: None,
         }
     }
 
@@ -222,7 +401,7 @@ mod tests {
         let segments = control.cwnd() / u64::from(MSS);
         for _ in 0..segments {
             *now += 100_000 / segments;
-            control.on_ack(ack(*now, u64::from(MSS)));
+            control.on_ack(&ack(*now, u64::from(MSS)));
         }
     }
 
@@ -232,8 +411,8 @@ mod tests {
         let mut now = 0;
         round(&mut control, &mut now);
         assert_eq!(control.cwnd(), 20_000);
-        control.on_congestion(20_000);
-        control.on_recovered();
+        control.on_congestion(Time(1), 20_000, 0);
+        control.on_recovered(Time(2));
         assert_eq!(control.cwnd(), 10_000);
         round(&mut control, &mut now);
         assert_eq!(control.cwnd(), 11_000);
@@ -243,7 +422,7 @@ mod tests {
     fn a_window_that_is_not_used_does_not_grow() {
         for algorithm in [Algorithm::NewReno, Algorithm::Cubic] {
             let mut control = Congestion::new(algorithm, MSS);
-            control.on_ack(Ack {
+            control.on_ack(&Ack {
                 window_limited: false,
                 ..ack(1, 5_000)
             });
@@ -259,8 +438,8 @@ mod tests {
             round(&mut control, &mut now);
         }
         let before = control.cwnd();
-        control.on_congestion(before);
-        control.on_recovered();
+        control.on_congestion(Time(1), before, 0);
+        control.on_recovered(Time(2));
         assert_eq!(control.cwnd(), before * 7 / 10);
         // K = cbrt(W_max * 0.3 / 0.4) seconds for W_max segments (RFC 9438 equation 2).
         let k = ((before / 1_000) as f64 * 0.75).cbrt();
@@ -279,10 +458,61 @@ mod tests {
     #[test]
     fn a_timeout_leaves_one_segment_and_reduces_the_threshold_once() {
         let mut control = Congestion::new(Algorithm::Cubic, MSS);
-        control.on_timeout(10_000, true);
+        control.on_timeout(Time(1), 10_000, true, 0);
         let ssthresh = control.ssthresh();
         assert_eq!((control.cwnd(), ssthresh), (1_000, 7_000));
-        control.on_timeout(1_000, false);
+        control.on_timeout(Time(1), 1_000, false, 0);
         assert_eq!(control.ssthresh(), ssthresh);
+    }
+
+    #[test]
+    fn a_reduction_for_nothing_is_taken_back() {
+        for algorithm in [Algorithm::NewReno, Algorithm::Cubic] {
+            let mut control = Congestion::new(algorithm, MSS);
+            control.set_cwnd(50_000);
+            control.on_congestion(Time(1), 50_000, 0);
+            control.set_cwnd(20_000);
+            control.on_spurious();
+            assert_eq!((control.cwnd(), control.ssthresh()), (50_000, u64::MAX));
+            control.on_congestion(Time(1), 50_000, 0);
+            control.on_recovered(Time(2));
+            control.on_confirmed();
+            let reduced = control.cwnd();
+            control.on_spurious();
+            assert_eq!(control.cwnd(), reduced);
+        }
+    }
+
+    #[test]
+    fn what_was_lately_in_use_counts_at_a_loss() {
+        let mut control = Congestion::new(Algorithm::NewReno, MSS);
+        control.set_cwnd(50_000);
+        control.on_ack(&Ack {
+            window_limited: false,
+            round: true,
+            ..ack(1, 30_000)
+        });
+        control.on_congestion(Time(2), 1_000, 0);
+        assert_eq!(control.ssthresh(), 15_000);
+    }
+
+    #[test]
+    fn a_window_unused_for_five_minutes_is_given_up_in_part() {
+        let mut control = Congestion::new(Algorithm::NewReno, MSS);
+        control.set_cwnd(100_000);
+        control.on_restart(Time(100 * SECOND), Time(0));
+        assert_eq!(control.cwnd(), 100_000);
+        control.on_restart(Time(300 * SECOND), Time(0));
+        assert_eq!(control.cwnd(), 50_000);
+    }
+
+    #[test]
+    fn pacing_stays_ahead_of_the_window() {
+        let mut control = Congestion::new(Algorithm::Cubic, MSS);
+        assert_eq!(control.pacing_rate(0), None);
+        assert_eq!(control.pacing_rate(100_000), Some(200_000));
+        control.on_congestion(Time(1), 10_000, 0);
+        control.on_recovered(Time(2));
+        assert_eq!(control.pacing_rate(100_000), Some(84_000));
     }
 }

@@ -1,14 +1,18 @@
 //! Time-based loss detection (RFC 8985): a segment is lost when one sent sufficiently later has been delivered.
 
-use super::scoreboard::{Delivery, Scoreboard, Sent};
+use super::rate::RateEstimator;
+use super::scoreboard::{Delivery, Scoreboard, Sent, Verdict};
 use crate::tcp::seq::Seq;
 use crate::time::{Micros, Time};
 
 /// Segments delivered out of order after which no reordering is assumed (DupThresh).
 const DUP_THRESH: u64 = 3;
 
+/// Recoveries for which a widened reordering window is kept (section 6.2.4).
+const PERSIST: u8 = 16;
+
 /// RACK's memory.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Rack {
     /// When the most recently sent of the delivered segments was sent, and where it ended.
     newest: Option<(Time, Seq)>,
@@ -16,15 +20,40 @@ pub struct Rack {
     rtt: Micros,
     /// The network was seen to reorder.
     reordering: bool,
+    /// The reordering window in quarters of the smallest round-trip time (RACK.reo_wnd_mult).
+    quarters: u8,
+    /// Recoveries until it is one again (RACK.reo_wnd_persist).
+    persist: u8,
+    /// It was widened, and is not again before this is acknowledged (RACK.dsack_round).
+    round: Option<Seq>,
 }
 
-/// What a segment's state is now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Lost,
-    /// Lost if not delivered by then.
-    Wait(Time),
-    Undecided,
+impl Default for Rack {
+    fn default() -> Rack {
+        Rack {
+            newest: None,
+            rtt: 0,
+            reordering: false,
+            quarters: 1,
+            persist: PERSIST,
+            round: None,
+        }
+    }
+}
+
+/// What the reordering window depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances {
+    /// The time.
+    pub now: Time,
+    /// Recovery has begun.
+    pub in_recovery: bool,
+    /// Segment size.
+    pub mss: u64,
+    /// Smoothed round-trip time.
+    pub srtt: Micros,
+    /// Smallest round-trip time.
+    pub min_rtt: Micros,
 }
 
 impl Rack {
@@ -34,13 +63,13 @@ impl Rack {
         let Some(newest) = delivery.newest else {
             return;
         };
-        let rtt = now.since(newest.sent_at);
+        let rtt = now.since(newest.sent_at());
         if newest.retransmitted && rtt < min_rtt {
             // It acknowledges the original, not the retransmission.
             return;
         }
         self.rtt = rtt;
-        let candidate = (newest.sent_at, newest.end());
+        let candidate = (newest.sent_at(), newest.end());
         if self
             .newest
             .is_none_or(|(at, end)| (candidate.0, candidate.1 >= end) >= (at, true))
@@ -49,29 +78,47 @@ impl Rack {
         }
     }
 
+    /// The peer got something twice that was sent again because it seemed lost: it was only late (section 6.2.4).
+    pub fn on_spurious(&mut self, snd_una: Seq, snd_nxt: Seq) {
+        self.reordering = true;
+        if self.round.is_none_or(|round| snd_una >= round) {
+            self.round = Some(snd_nxt);
+            self.quarters = self.quarters.saturating_add(1);
+            self.persist = PERSIST;
+        }
+    }
+
+    /// A recovery is over.
+    pub fn on_recovered(&mut self) {
+        self.persist = self.persist.saturating_sub(1);
+        if self.persist == 0 {
+            self.quarters = 1;
+        }
+    }
+
+    /// The round-trip time of what was delivered last.
+    pub fn rtt(&self) -> Micros {
+        self.rtt
+    }
+
     /// Step 4: how much later than its turn a segment may arrive.
-    fn reordering_window(
-        &self,
-        in_recovery: bool,
-        sacked_segments: u64,
-        srtt: Micros,
-        min_rtt: Micros,
-    ) -> Micros {
-        if !self.reordering && (in_recovery || sacked_segments >= DUP_THRESH) {
+    pub fn reordering_window(&self, sacked: u64, c: &Circumstances) -> Micros {
+        if !self.reordering && (c.in_recovery || sacked >= DUP_THRESH * c.mss) {
             return 0;
         }
-        (min_rtt / 4).min(srtt)
+        (c.min_rtt / 4 * Micros::from(self.quarters)).min(c.srtt)
     }
 
     fn judge(&self, segment: &Sent, now: Time, window: Micros) -> Verdict {
         let Some((at, end)) = self.newest else {
             return Verdict::Undecided;
         };
-        let before = segment.sent_at < at || (segment.sent_at == at && segment.end() < end);
+        let sent_at = segment.sent_at();
+        let before = sent_at < at || (sent_at == at && segment.end() < end);
         if !before {
             return Verdict::Undecided;
         }
-        let deadline = segment.sent_at + self.rtt + window;
+        let deadline = sent_at + self.rtt + window;
         if deadline <= now {
             Verdict::Lost
         } else {
@@ -83,37 +130,41 @@ impl Rack {
     pub fn detect(
         &self,
         board: &mut Scoreboard,
-        now: Time,
-        in_recovery: bool,
-        mss: u64,
-        srtt: Micros,
-        min_rtt: Micros,
+        c: &Circumstances,
+        tell: impl FnMut(&Sent, &RateEstimator),
     ) -> (u64, Option<Time>) {
-        let window =
-            self.reordering_window(in_recovery, board.sacked() / mss.max(1), srtt, min_rtt);
-        let mut again = Time(0);
-        let lost = board.mark_lost(|segment| match self.judge(segment, now, window) {
-            Verdict::Lost => true,
-            Verdict::Wait(at) => {
-                again = again.max(at);
-                false
-            }
-            Verdict::Undecided => false,
-        });
-        (lost, (again > Time(0)).then_some(again))
+        let window = self.reordering_window(board.sacked(), c);
+        board.detect(|segment| self.judge(segment, c.now, window), tell)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tcp::segment::SackBlocks;
 
     fn board(n: u32) -> Scoreboard {
         let mut board = Scoreboard::default();
         for i in 0..n {
-            board.push(Time(1_000 + u64::from(i)), Seq(i * 10), 10, false, false);
+            board.push(
+                Time(1_000 + u64::from(i)),
+                Seq(i * 10),
+                10,
+                (false, false),
+                None,
+            );
         }
         board
+    }
+
+    fn at(now: u64) -> Circumstances {
+        Circumstances {
+            now: Time(now),
+            in_recovery: false,
+            mss: 10,
+            srtt: 10_000,
+            min_rtt: 10_000,
+        }
     }
 
     fn deliver(
@@ -123,10 +174,13 @@ mod tests {
         una: u32,
         sack: &[(u32, u32)],
     ) -> (u64, Option<Time>) {
-        let sack: Vec<_> = sack.iter().map(|&(s, e)| (Seq(s), Seq(e))).collect();
-        let delivery = board.acknowledge(Time(now), Seq(una), &sack);
+        let mut blocks = SackBlocks::default();
+        for &(start, end) in sack {
+            blocks.push(Seq(start), Seq(end));
+        }
+        let delivery = board.acknowledge(Time(now), Seq(una), &blocks, 10_000);
         rack.on_delivery(Time(now), &delivery, 10_000);
-        rack.detect(board, Time(now), false, 10, 10_000, 10_000)
+        rack.detect(board, &at(now), |_, _| ())
     }
 
     #[test]
@@ -147,10 +201,10 @@ mod tests {
     fn a_lost_retransmission_is_found_by_what_was_sent_after_it() {
         let (mut rack, mut board) = (Rack::default(), board(5));
         deliver(&mut rack, &mut board, 11_003, 0, &[(10, 40)]);
-        board.retransmitted(Time(11_004), Seq(0), 10);
-        board.push(Time(11_005), Seq(50), 10, false, false);
-        let (lost, _) = deliver(&mut rack, &mut board, 21_006, 0, &[(10, 60)]);
-        assert_eq!(lost, 10);
+        board.retransmitted(Time(11_004), Seq(0), 10, None);
+        board.push(Time(11_005), Seq(50), 10, (false, false), None);
+        let (lost, _) = deliver(&mut rack, &mut board, 21_006, 0, &[(50, 60), (10, 40)]);
+        assert_eq!(lost, 20, "the retransmission, and the one never delivered");
     }
 
     #[test]
@@ -161,5 +215,24 @@ mod tests {
         let (lost, again) = deliver(&mut rack, &mut board, 11_008, 20, &[(30, 80)]);
         assert_eq!(lost, 0);
         assert!(again.is_some());
+    }
+
+    #[test]
+    fn the_window_widens_once_a_round_and_narrows_after_sixteen_recoveries() {
+        let mut rack = Rack::default();
+        let window = |rack: &Rack| rack.reordering_window(0, &at(0));
+        rack.on_spurious(Seq(0), Seq(100));
+        rack.on_spurious(Seq(50), Seq(150));
+        assert_eq!(window(&rack), 5_000);
+        rack.on_spurious(Seq(100), Seq(200));
+        assert_eq!(window(&rack), 7_500);
+        for _ in 0..20 {
+            rack.on_spurious(Seq(200), Seq(200));
+        }
+        assert_eq!(window(&rack), 10_000, "never beyond a round trip");
+        for _ in 0..PERSIST {
+            rack.on_recovered();
+        }
+        assert_eq!(window(&rack), 2_500);
     }
 }

@@ -15,6 +15,7 @@ pub struct Rtt {
     srtt: Micros,
     rttvar: Micros,
     min: Micros,
+    latest: Micros,
     backoff: u8,
 }
 
@@ -26,6 +27,7 @@ impl Rtt {
             // As after a first sample, so that a seed is never trusted more than a measurement would be.
             rttvar: rttvar.max(srtt / 2),
             min: 0,
+            latest: 0,
             backoff: 0,
         }
     }
@@ -33,6 +35,7 @@ impl Rtt {
     /// Takes a sample from a segment that was sent once only (Karn's algorithm, RFC 6298 section 3).
     pub fn sample(&mut self, rtt: Micros) {
         let rtt = rtt.max(1);
+        self.latest = rtt;
         if self.min == 0 {
             // The first of our own overrides a sibling's.
             self.srtt = rtt;
@@ -81,6 +84,11 @@ impl Rtt {
     /// Its mean deviation.
     pub fn rttvar(&self) -> Micros {
         self.rttvar
+    }
+
+    /// The last sample, zero before the first.
+    pub fn latest(&self) -> Micros {
+        self.latest
     }
 
     /// The smallest sample, zero before the first.

@@ -1,7 +1,12 @@
 //! What is outstanding, segment by segment: sent when, how often, delivered or lost (RFC 2018, 6675).
+//!
+//! Segments stand in sequence order; a second list has them in the order in which they were last sent, so that
+//! time-based detection looks only at those whose time has come, however many are outstanding.
 
 use std::collections::VecDeque;
 
+use super::rate::{Departure, RateEstimator, RateSample};
+use crate::tcp::segment::SackBlocks;
 use crate::tcp::seq::Seq;
 use crate::time::{Micros, Time};
 
@@ -12,12 +17,8 @@ pub struct Sent {
     pub seq: Seq,
     /// Sequence space, SYN and FIN included.
     pub len: u32,
-    /// When it was last sent.
-    pub sent_at: Time,
-    /// Octets delivered on the whole circuit when it was last sent, and when that was so.
-    pub delivered: u64,
-    /// See `delivered`.
-    pub delivered_at: Time,
+    /// When it was last sent, and how things stood then.
+    pub departure: Departure,
     /// It was sent more than once.
     pub retransmitted: bool,
     /// It carries the SYN.
@@ -36,6 +37,11 @@ impl Sent {
         self.seq + self.len
     }
 
+    /// When it was last sent.
+    pub fn sent_at(&self) -> Time {
+        self.departure.at
+    }
+
     /// Whether it counts as being in the network (RFC 6675 section 4, pipe).
     pub fn in_flight(&self) -> bool {
         !self.sacked && !self.lost
@@ -47,34 +53,46 @@ impl Sent {
 pub struct Delivery {
     /// Sequence space newly delivered, cumulatively or selectively.
     pub delivered: u64,
-    /// A round-trip time, of the most recently sent among the newly delivered that was sent once only.
-    pub rtt: Option<Micros>,
-    /// Octets per second over that segment's flight.
-    pub rate: Option<u64>,
+    /// When the most recently sent among the newly delivered that were sent once only had been sent: that gives a
+    /// round-trip time.
+    pub measured: Option<Time>,
+    /// The delivery rate.
+    pub rate: Option<RateSample>,
     /// The most recently sent segment among the newly delivered.
     pub newest: Option<Sent>,
     /// A segment sent once only was delivered after a later one: the network reorders.
     pub reordered: bool,
+    /// Sequence space delivered that was held to be lost, and was not sent again.
+    pub revived: u64,
 }
 
 /// All outstanding segments, in sequence order.
 #[derive(Debug, Default)]
 pub struct Scoreboard {
     sent: VecDeque<Sent>,
+    /// Transmissions, oldest first. One is stale when its segment is gone, delivered, lost, or was sent again.
+    order: VecDeque<(Time, Seq)>,
     in_flight: u64,
     lost: u64,
     sacked: u64,
+    /// No lost segment lies below.
+    lost_from: Seq,
+    /// The blocks of the last acknowledgement: what they cover is known.
+    last_sack: SackBlocks,
     /// Everything below this was delivered or skipped over by a delivery (RACK.fack).
     highest: Option<Seq>,
-    /// Sequence space delivered since the start.
-    delivered: u64,
-    delivered_at: Time,
+    rate: RateEstimator,
 }
 
 impl Scoreboard {
     /// Whether nothing is outstanding.
     pub fn is_empty(&self) -> bool {
         self.sent.is_empty()
+    }
+
+    /// Segments outstanding, delivered ones included.
+    pub fn len(&self) -> usize {
+        self.sent.len()
     }
 
     /// Sequence space in the network.
@@ -92,12 +110,23 @@ impl Scoreboard {
         self.sacked
     }
 
+    /// Sequence space delivered and lost since the start.
+    pub fn rate(&self) -> &RateEstimator {
+        &self.rate
+    }
+
+    /// There is nothing to send although the windows have room.
+    pub fn set_app_limited(&mut self) {
+        self.rate.set_app_limited(self.in_flight);
+    }
+
     /// The first segment that is lost.
     pub fn first_lost(&self) -> Option<Sent> {
         if self.lost == 0 {
             return None;
         }
-        self.sent.iter().find(|s| s.lost).copied()
+        let from = self.find(self.lost_from);
+        self.sent.range(from..).find(|s| s.lost).copied()
     }
 
     /// The first outstanding segment.
@@ -109,29 +138,32 @@ impl Scoreboard {
         self.sent.partition_point(|s| s.end() <= seq)
     }
 
-    /// A new segment was sent.
-    pub fn push(&mut self, now: Time, seq: Seq, len: u32, syn: bool, fin: bool) {
-        if self.sent.is_empty() {
-            // After idleness the rate is measured from now.
-            self.delivered_at = now;
-        }
+    /// A new segment was sent. `counted`: how it departed, if siblings are counted with it.
+    pub fn push(
+        &mut self,
+        now: Time,
+        seq: Seq,
+        len: u32,
+        (syn, fin): (bool, bool),
+        counted: Option<Departure>,
+    ) {
         self.in_flight += u64::from(len);
+        let own = self.rate.depart(now, u64::from(len), self.in_flight);
         self.sent.push_back(Sent {
             seq,
             len,
-            sent_at: now,
-            delivered: self.delivered,
-            delivered_at: self.delivered_at,
+            departure: counted.unwrap_or(own),
             retransmitted: false,
             syn,
             fin,
             sacked: false,
             lost: false,
         });
+        self.order.push_back((now, seq));
     }
 
-    /// The segment at `seq` was sent again, its first `len` octets only.
-    pub fn retransmitted(&mut self, now: Time, seq: Seq, len: u32) {
+    /// The segment at `seq` was sent again, its first `len` octets only. `counted`: as for [`Scoreboard::push`].
+    pub fn retransmitted(&mut self, now: Time, seq: Seq, len: u32, counted: Option<Departure>) {
         let at = self.find(seq);
         let Some(segment) = self.sent.get_mut(at) else {
             return;
@@ -151,30 +183,165 @@ impl Scoreboard {
             segment.lost = false;
             self.lost -= u64::from(segment.len);
             self.in_flight += u64::from(segment.len);
+            self.lost_from = segment.end();
         }
-        segment.sent_at = now;
+        let own = self
+            .rate
+            .depart(now, u64::from(segment.len), self.in_flight);
+        segment.departure = counted.unwrap_or(own);
         segment.retransmitted = true;
-        segment.delivered = self.delivered;
-        segment.delivered_at = self.delivered_at;
+        self.order.push_back((now, seq));
     }
 
-    /// Marks segments lost for which `is_lost` holds.
-    pub fn mark_lost(&mut self, mut is_lost: impl FnMut(&Sent) -> bool) -> u64 {
-        let mut newly = 0;
-        for segment in &mut self.sent {
-            if segment.in_flight() && is_lost(segment) {
-                segment.lost = true;
-                newly += u64::from(segment.len);
+    /// Holds a segment to be lost. `tell` hears of it; a probe for the tail is no loss to tell of.
+    fn lose(&mut self, at: usize) -> Sent {
+        let segment = &mut self.sent[at];
+        segment.lost = true;
+        let copy = *segment;
+        self.lost += u64::from(copy.len);
+        self.in_flight -= u64::from(copy.len);
+        if self.lost == u64::from(copy.len) || copy.seq < self.lost_from {
+            self.lost_from = copy.seq;
+        }
+        copy
+    }
+
+    fn lose_and_tell(&mut self, at: usize, tell: &mut impl FnMut(&Sent, &RateEstimator)) -> u64 {
+        let lost = self.lose(at);
+        self.rate.on_lost(u64::from(lost.len));
+        tell(&lost, &self.rate);
+        u64::from(lost.len)
+    }
+
+    /// The transmission at the head of the order is still the last one of a segment in flight: where that stands.
+    fn head_of_order(&mut self) -> Option<usize> {
+        while let Some(&(at, seq)) = self.order.front() {
+            let index = self.find(seq);
+            let live = |s: &Sent| s.seq == seq && s.departure.at == at && s.in_flight();
+            if self.sent.get(index).is_some_and(live) {
+                return Some(index);
+            }
+            self.order.pop_front();
+        }
+        None
+    }
+
+    /// Marks segments lost in the order in which they were sent, as long as `judge` says so. A segment that may be lost
+    /// later ends the search, with the time to look again. `tell` hears of each loss.
+    pub fn detect(
+        &mut self,
+        judge: impl Fn(&Sent) -> Verdict,
+        mut tell: impl FnMut(&Sent, &RateEstimator),
+    ) -> (u64, Option<Time>) {
+        let mut lost = 0;
+        while let Some(at) = self.head_of_order() {
+            match judge(&self.sent[at]) {
+                Verdict::Lost => lost += self.lose_and_tell(at, &mut tell),
+                Verdict::Wait(until) => return (lost, Some(until)),
+                Verdict::Undecided => break,
             }
         }
-        self.lost += newly;
-        self.in_flight -= newly;
-        newly
+        (lost, None)
+    }
+
+    /// Marks the first segment lost, if it is in flight (RFC 6582, for peers without SACK; RFC 6298 (5.4)).
+    pub fn mark_first_lost(&mut self, mut tell: impl FnMut(&Sent, &RateEstimator)) -> u64 {
+        match self.sent.front() {
+            Some(first) if first.in_flight() => self.lose_and_tell(0, &mut tell),
+            _ => 0,
+        }
+    }
+
+    /// Marks lost what is in flight and was sent at `until` or before.
+    pub fn mark_lost_until(
+        &mut self,
+        until: Time,
+        mut tell: impl FnMut(&Sent, &RateEstimator),
+    ) -> u64 {
+        let mut lost = 0;
+        for at in 0..self.sent.len() {
+            let segment = &self.sent[at];
+            if segment.in_flight() && segment.departure.at <= until {
+                lost += self.lose_and_tell(at, &mut tell);
+            }
+        }
+        lost
+    }
+
+    /// Has the first `front` segments in flight and the last one sent again as probes, although nothing says that they
+    /// are lost. Returns how many segments that are.
+    pub fn probe(&mut self, front: usize) -> u8 {
+        let mut probes = 0;
+        let last = self.sent.iter().rposition(Sent::in_flight);
+        for at in 0..self.sent.len() {
+            if usize::from(probes) == front {
+                break;
+            }
+            if self.sent[at].in_flight() {
+                self.lose(at);
+                probes += 1;
+            }
+        }
+        if let Some(at) = last
+            && self.sent[at].in_flight()
+        {
+            self.lose(at);
+            probes += 1;
+        }
+        probes
+    }
+
+    /// What is outstanding departed under another count than what follows.
+    pub fn void_departures(&mut self) {
+        for segment in &mut self.sent {
+            segment.departure.void();
+        }
+    }
+
+    /// What was held to be lost and was not sent since counts as being in the network again: the detection was wrong.
+    pub fn revive(&mut self) {
+        for segment in &mut self.sent {
+            if segment.lost {
+                segment.lost = false;
+                self.lost -= u64::from(segment.len);
+                self.in_flight += u64::from(segment.len);
+            }
+        }
+        // Their places in the order may be gone.
+        let mut order: Vec<(Time, Seq)> = self
+            .sent
+            .iter()
+            .filter(|s| s.in_flight())
+            .map(|s| (s.departure.at, s.seq))
+            .collect();
+        order.sort_by_key(|&(at, _)| at);
+        self.order = order.into();
+    }
+
+    /// The peer has thrown away what it had acknowledged selectively (RFC 2018 section 8): it is to be sent again.
+    pub fn forget_sacks(&mut self) {
+        for segment in &mut self.sent {
+            if segment.sacked {
+                segment.sacked = false;
+                segment.lost = true;
+                self.sacked -= u64::from(segment.len);
+                self.lost += u64::from(segment.len);
+            }
+        }
+        self.lost_from = self.sent.front().map_or(self.lost_from, |s| s.seq);
+        self.last_sack = SackBlocks::default();
     }
 
     /// Takes in a cumulative acknowledgement and SACK blocks, all checked to lie within what was sent.
-    pub fn acknowledge(&mut self, now: Time, una: Seq, sack: &[(Seq, Seq)]) -> Delivery {
+    pub fn acknowledge(
+        &mut self,
+        now: Time,
+        una: Seq,
+        sack: &SackBlocks,
+        min_rtt: Micros,
+    ) -> Delivery {
         let mut delivery = Delivery::default();
+        let mut sample = Sample::default();
         while let Some(first) = self.sent.front_mut() {
             if first.seq >= una {
                 break;
@@ -191,49 +358,71 @@ impl Scoreboard {
                 first.len -= part;
                 first.syn = false;
                 self.take_off(&before);
-                self.note(&before, &mut delivery);
+                self.note(&before, &mut delivery, &mut sample, true);
+                let moved = (before.departure.at, before.seq);
+                if let Some(entry) = self.order.iter_mut().find(|e| **e == moved) {
+                    entry.1 = una;
+                }
                 break;
             }
             let segment = *first;
             self.sent.pop_front();
             self.take_off(&segment);
             if !segment.sacked {
-                self.note(&segment, &mut delivery);
+                self.note(&segment, &mut delivery, &mut sample, true);
             }
         }
+        for &(start, end) in sack.as_slice() {
+            self.take_block(start, end, &mut delivery, &mut sample);
+        }
+        self.last_sack = *sack;
         if self.sent.is_empty() {
             self.sent = VecDeque::new();
-        }
-        for &(start, end) in sack {
-            let mut at = self.sent.partition_point(|s| s.seq < start);
-            while let Some(segment) = self.sent.get_mut(at) {
-                if segment.end() > end {
-                    break;
-                }
-                if !segment.sacked {
-                    let copy = *segment;
-                    segment.sacked = true;
-                    segment.lost = false;
-                    self.take_off(&copy);
-                    self.sacked += u64::from(copy.len);
-                    self.note(&copy, &mut delivery);
-                }
-                at += 1;
-            }
+            self.order = VecDeque::new();
+        } else {
+            self.head_of_order();
         }
         if delivery.delivered > 0 {
-            self.delivered += delivery.delivered;
-            self.delivered_at = now;
-            if let Some(newest) = delivery.newest {
-                delivery.rtt = (!newest.retransmitted).then(|| now.since(newest.sent_at));
-                let span = now.since(newest.delivered_at);
-                delivery.rate = (span > 0).then(|| {
-                    (u128::from(self.delivered - newest.delivered) * 1_000_000 / u128::from(span))
-                        as u64
-                });
+            self.rate.on_delivered(now, delivery.delivered);
+            delivery.measured = sample.of;
+            if let Some(newest) = &delivery.newest {
+                delivery.rate = self.rate.sample(&newest.departure, min_rtt);
             }
         }
         delivery
+    }
+
+    /// Takes in one SACK block, as far as it says anything new.
+    fn take_block(&mut self, start: Seq, end: Seq, delivery: &mut Delivery, sample: &mut Sample) {
+        // A block that grew since the last acknowledgement is looked at from where it ended.
+        let known = self
+            .last_sack
+            .as_slice()
+            .iter()
+            .find(|&&(s, e)| s <= start && start < e)
+            .map_or(start, |&(_, e)| e);
+        if known >= end {
+            return;
+        }
+        // Not a segment that begins before the block.
+        let mut at = self.find(known);
+        while self.sent.get(at).is_some_and(|s| s.seq < start) {
+            at += 1;
+        }
+        while let Some(segment) = self.sent.get_mut(at) {
+            if segment.end() > end {
+                break;
+            }
+            if !segment.sacked {
+                let copy = *segment;
+                segment.sacked = true;
+                segment.lost = false;
+                self.take_off(&copy);
+                self.sacked += u64::from(copy.len);
+                self.note(&copy, delivery, sample, false);
+            }
+            at += 1;
+        }
     }
 
     /// Removes a segment from the sums.
@@ -249,94 +438,70 @@ impl Scoreboard {
     }
 
     /// Counts a newly delivered segment.
-    fn note(&mut self, segment: &Sent, delivery: &mut Delivery) {
+    fn note(
+        &mut self,
+        segment: &Sent,
+        delivery: &mut Delivery,
+        sample: &mut Sample,
+        cumulative: bool,
+    ) {
         delivery.delivered += u64::from(segment.len);
+        if segment.lost && !segment.retransmitted {
+            delivery.revived += u64::from(segment.len);
+        }
         match self.highest {
             Some(highest) if segment.end() <= highest => {
                 delivery.reordered |= !segment.retransmitted;
             }
             _ => self.highest = Some(segment.end()),
         }
-        let newer = delivery
-            .newest
-            .is_none_or(|n| (segment.sent_at, segment.seq - n.seq < 1 << 31) >= (n.sent_at, true));
+        sample.consider(segment, cumulative);
+        let newer = delivery.newest.is_none_or(|n| {
+            (segment.departure.at, segment.seq - n.seq < 1 << 31) >= (n.departure.at, true)
+        });
         if newer {
             delivery.newest = Some(*segment);
         }
     }
 
-    /// Forgets everything.
+    /// Forgets everything outstanding.
     pub fn clear(&mut self) {
-        *self = Scoreboard::default();
+        *self = Scoreboard {
+            rate: self.rate,
+            ..Scoreboard::default()
+        };
     }
+}
+
+/// Which segment gives the round-trip time (RFC 6298 section 3: none that was sent twice).
+#[derive(Default)]
+struct Sample {
+    of: Option<Time>,
+    /// A retransmission filled a hole: what it let RCV.NXT skip over may have arrived long ago, with its SACK lost.
+    filled: bool,
+}
+
+impl Sample {
+    fn consider(&mut self, segment: &Sent, cumulative: bool) {
+        if segment.retransmitted {
+            self.filled |= cumulative;
+        } else if !(cumulative && self.filled) {
+            self.of = self.of.max(Some(segment.departure.at));
+        }
+    }
+}
+
+/// What time-based detection says of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is lost.
+    Lost,
+    /// Lost if not delivered by then.
+    Wait(Time),
+    /// Nothing that was sent later has arrived.
+    Undecided,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn board(n: u32) -> Scoreboard {
-        let mut board = Scoreboard::default();
-        for i in 0..n {
-            board.push(Time(u64::from(i)), Seq(i * 10), 10, false, false);
-        }
-        board
-    }
-
-    #[test]
-    fn sums_follow_every_change() {
-        let mut board = board(10);
-        assert_eq!(board.in_flight(), 100);
-        let delivery = board.acknowledge(
-            Time(100),
-            Seq(20),
-            &[(Seq(50), Seq(70)), (Seq(40), Seq(50))],
-        );
-        assert_eq!(delivery.delivered, 50);
-        assert_eq!(delivery.rtt, Some(100 - 6));
-        assert_eq!((board.in_flight(), board.sacked()), (50, 30));
-        assert_eq!(board.mark_lost(|s| s.seq < Seq(40)), 20);
-        assert_eq!(board.first_lost().map(|s| s.seq), Some(Seq(20)));
-        board.retransmitted(Time(101), Seq(20), 10);
-        assert_eq!(board.first_lost().map(|s| s.seq), Some(Seq(30)));
-        assert_eq!(board.in_flight(), 40);
-        let delivery = board.acknowledge(Time(200), Seq(70), &[]);
-        assert_eq!(delivery.delivered, 20);
-        assert_eq!(delivery.rtt, None, "retransmitted segments give no sample");
-        board.acknowledge(Time(201), Seq(100), &[]);
-        assert_eq!((board.in_flight(), board.sacked()), (0, 0));
-        assert!(board.is_empty() && !board.has_lost());
-    }
-
-    #[test]
-    fn a_segment_is_split_when_only_part_is_sent_again() {
-        let mut board = board(2);
-        board.mark_lost(|_| true);
-        board.retransmitted(Time(9), Seq(0), 4);
-        assert_eq!(
-            board.first_lost().map(|s| (s.seq, s.len)),
-            Some((Seq(4), 6))
-        );
-        assert_eq!(board.in_flight(), 4);
-    }
-
-    #[test]
-    fn part_of_a_segment_can_be_acknowledged() {
-        let mut board = Scoreboard::default();
-        board.push(Time(0), Seq(0), 11, true, false);
-        let delivery = board.acknowledge(Time(5), Seq(1), &[]);
-        assert_eq!((delivery.delivered, board.in_flight()), (1, 10));
-        assert!(!board.first().is_some_and(|s| s.syn));
-    }
-
-    #[test]
-    fn late_delivery_of_a_segment_sent_once_is_reordering() {
-        let mut board = board(4);
-        assert!(
-            !board
-                .acknowledge(Time(9), Seq(0), &[(Seq(20), Seq(30))])
-                .reordered
-        );
-        assert!(board.acknowledge(Time(9), Seq(20), &[]).reordered);
-    }
-}
+#[path = "scoreboard_tests.rs"]
+mod tests;

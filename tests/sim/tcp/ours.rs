@@ -40,6 +40,7 @@ pub fn settings() -> Settings {
         dead_timeout: 180 * SECOND,
         srtt: 0,
         rttvar: 0,
+        ecn: false,
     }
 }
 
@@ -142,6 +143,7 @@ impl Tcp for Ours {
                 window: plan.window,
                 options: plan.options,
                 payload: &payload,
+                ce: false,
             };
             out.push(self.packet(&segment));
             tcb.commit(now, &plan);

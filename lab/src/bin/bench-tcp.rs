@@ -1,0 +1,154 @@
+//! `make bench-tcp`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use utcp::time::{MILLISECOND, SECOND};
+use utcp_lab::bench::{self, Extent, Job};
+use utcp_lab::contestant::{self, Contestant};
+use utcp_lab::path::Path;
+use utcp_lab::scenario::{self, Scenario};
+use utcp_lab::{report, trace};
+
+/// utcp's TCP over emulated links in virtual time, beside others.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// One seed and fewer points: for development, not for the record.
+    #[arg(long)]
+    quick: bool,
+    /// Only these scenarios.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Only points that begin so, as "100/50".
+    #[arg(long, default_value = "")]
+    filter: String,
+    /// Only these contestants.
+    #[arg(long, value_delimiter = ',')]
+    contestants: Vec<String>,
+    /// Runs of each experiment.
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// Where results go.
+    #[arg(long, default_value = "build/bench-tcp")]
+    out: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// One flow over time: CSV on standard output.
+    Trace(TraceArguments),
+}
+
+#[derive(Args)]
+struct TraceArguments {
+    /// Mbit/s.
+    #[arg(long, default_value_t = 100.0)]
+    rate: f64,
+    /// Milliseconds.
+    #[arg(long, default_value_t = 50.0)]
+    rtt: f64,
+    /// Percent lost, each way.
+    #[arg(long, default_value_t = 0.0)]
+    loss: f64,
+    /// Queue in bandwidth-delay products.
+    #[arg(long, default_value_t = 1.0)]
+    queue: f64,
+    /// cubic, newreno ...; or quinn-cubic, quinn-bbr.
+    #[arg(long, default_value = "cubic")]
+    control: String,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Seconds.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Milliseconds between lines.
+    #[arg(long, default_value_t = 100)]
+    every: u64,
+}
+
+/// By its whole name, or ours by that of the control alone.
+fn contestant(name: &str) -> Result<Contestant, String> {
+    Contestant::named(name)
+        .or_else(|| Contestant::named(&format!("utcp-{name}")))
+        .ok_or_else(|| {
+            let names: Vec<&str> = contestant::ALL.iter().map(|c| c.name).collect();
+            format!("no contestant {name}; there are {}", names.join(", "))
+        })
+}
+
+fn run(arguments: Arguments) -> Result<(), String> {
+    match arguments.command {
+        Some(Command::Trace(t)) => {
+            let path = Path {
+                rate: t.rate,
+                rtt: t.rtt,
+                loss: t.loss,
+                queue: t.queue,
+            };
+            let text = trace::run(
+                contestant(&t.control)?,
+                path,
+                t.seed,
+                t.seconds * SECOND,
+                t.every * MILLISECOND,
+            );
+            print!("{text}");
+            Ok(())
+        }
+        None => bench(arguments),
+    }
+}
+
+fn bench(arguments: Arguments) -> Result<(), String> {
+    let chosen = |scenario: &&Scenario| {
+        arguments.only.is_empty() || arguments.only.iter().any(|name| name == scenario.name)
+    };
+    let scenarios: Vec<&Scenario> = scenario::ALL.iter().filter(chosen).collect();
+    for name in &arguments.only {
+        if !scenario::ALL.iter().any(|s| s.name == name) {
+            let names: Vec<&str> = scenario::ALL.iter().map(|s| s.name).collect();
+            return Err(format!(
+                "no scenario {name}; there are {}",
+                names.join(", ")
+            ));
+        }
+    }
+    let contestants: Result<Vec<Contestant>, String> = arguments
+        .contestants
+        .iter()
+        .map(|name| contestant(name))
+        .collect();
+    let mut extent = Extent {
+        quick: arguments.quick,
+        contestants: contestants?,
+    };
+    if extent.contestants.is_empty() {
+        extent.contestants = contestant::ALL.to_vec();
+    }
+    let mut jobs: Vec<Job> = scenarios.iter().flat_map(|s| (s.jobs)(&extent)).collect();
+    jobs.retain(|job| job.key.point.starts_with(&arguments.filter));
+    let seeds = arguments
+        .seeds
+        .unwrap_or(if arguments.quick { 1 } else { 5 });
+    let results = bench::run(&jobs, seeds);
+    report::tables(&scenarios, &results);
+    report::write_json(&arguments.out, &results, seeds, arguments.quick)
+        .map_err(|e| format!("{}: {e}", arguments.out.display()))?;
+    if arguments.quick {
+        println!("QUICK: {seeds} seed, fewer points; not for the record");
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprintln!("bench-tcp: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}

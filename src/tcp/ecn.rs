@@ -1,0 +1,228 @@
+//! Explicit congestion notification (RFC 3168). Between two of ours the count of marked segments comes back exactly, in
+//! an option of its own (docs/tortp.md); to others as RFC 3168 has it, one echo until it is answered.
+
+use super::segment::{Flags, Options, Segment};
+use super::seq::Seq;
+
+/// What both ends agreed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mode {
+    /// Nothing.
+    #[default]
+    Off,
+    /// RFC 3168.
+    Classic,
+    /// Counts of marked segments.
+    Accurate,
+}
+
+/// Explicit congestion notification of one circuit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ecn {
+    /// The caller marks datagrams, and sees marks.
+    wanted: bool,
+    mode: Mode,
+    /// Marked segments received.
+    received: u32,
+    /// The sender has not said yet that it has heard of the last mark.
+    echo: bool,
+    /// Marked segments that the peer has reported.
+    reported: u32,
+    /// The next new segment says that the window was reduced.
+    reduced: bool,
+    /// No further reduction before this is acknowledged.
+    until: Option<Seq>,
+    /// Timeouts in a row: marked datagrams may be what does not get through.
+    suspended: bool,
+}
+
+impl Ecn {
+    /// Offers it, if the caller can.
+    pub fn new(wanted: bool) -> Ecn {
+        Ecn {
+            wanted,
+            ..Ecn::default()
+        }
+    }
+
+    /// Whether it is in use.
+    pub fn is_on(&self) -> bool {
+        self.mode != Mode::Off
+    }
+
+    /// Whether new data should be marked as capable (ECT).
+    pub fn marks(&self) -> bool {
+        self.is_on() && !self.suspended
+    }
+
+    /// Completes our SYN, or the answer to the peer's (RFC 3168 section 6.1.1).
+    pub fn on_syn_out(&self, answers: bool, flags: &mut Flags, options: &mut Options) {
+        if answers && self.is_on() {
+            *flags = flags.with(Flags::ECE);
+            options.ce_count = (self.mode == Mode::Accurate).then_some(self.received);
+        } else if !answers && self.wanted {
+            *flags = flags.with(Flags::ECE).with(Flags::CWR);
+            options.ce_count = Some(0);
+        }
+    }
+
+    /// The peer's SYN, or its answer to ours.
+    pub fn on_syn_in(&mut self, syn: &Segment<'_>) {
+        let answers = syn.flags.has(Flags::ACK);
+        let agreed = syn.flags.has(Flags::ECE) && syn.flags.has(Flags::CWR) != answers;
+        self.mode = match syn.options.ce_count {
+            _ if !self.wanted || !agreed => Mode::Off,
+            Some(_) => Mode::Accurate,
+            None => Mode::Classic,
+        };
+    }
+
+    /// A segment came in; whether its mark should be reported at once.
+    pub fn on_segment_in(&mut self, segment: &Segment<'_>) -> bool {
+        if !self.is_on() {
+            return false;
+        }
+        if segment.flags.has(Flags::CWR) {
+            self.echo = false;
+        }
+        if segment.ce {
+            self.received = self.received.wrapping_add(1);
+            self.echo = true;
+        }
+        segment.ce
+    }
+
+    /// Completes a segment that is no SYN. `new`: it has new data.
+    pub fn on_segment_out(&self, new: bool, flags: &mut Flags, options: &mut Options) {
+        match self.mode {
+            Mode::Off => {}
+            Mode::Classic => {
+                if self.echo {
+                    *flags = flags.with(Flags::ECE);
+                }
+                if new && self.reduced {
+                    *flags = flags.with(Flags::CWR);
+                }
+            }
+            Mode::Accurate => options.ce_count = (self.received > 0).then_some(self.received),
+        }
+    }
+
+    /// A segment as completed by [`Ecn::on_segment_out`] was sent.
+    pub fn sent(&mut self, flags: Flags) {
+        self.reduced &= !flags.has(Flags::CWR);
+    }
+
+    /// Segments newly reported as marked by an acknowledgement.
+    pub fn on_ack(&mut self, segment: &Segment<'_>) -> u32 {
+        match (self.mode, segment.options.ce_count) {
+            (Mode::Accurate, Some(count)) => {
+                let new = count.wrapping_sub(self.reported);
+                // An older acknowledgement that was overtaken says less.
+                if new > u32::MAX / 2 {
+                    return 0;
+                }
+                self.reported = count;
+                new
+            }
+            (Mode::Classic, _) => u32::from(segment.flags.has(Flags::ECE)),
+            _ => 0,
+        }
+    }
+
+    /// Marks were reported while everything below `snd_una` is acknowledged: whether the window is to be reduced, once in
+    /// a round trip.
+    pub fn reduces(&mut self, snd_una: Seq, snd_nxt: Seq) -> bool {
+        if self.until.is_some_and(|until| snd_una < until) {
+            return false;
+        }
+        self.until = Some(snd_nxt);
+        self.reduced = true;
+        true
+    }
+
+    /// The retransmission timer fired; `again` if not for the first time.
+    pub fn on_timeout(&mut self, again: bool) {
+        self.suspended |= again;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(flags: Flags, ce_count: Option<u32>, ce: bool) -> Segment<'static> {
+        Segment {
+            flags,
+            seq: Seq(0),
+            ack: Seq(0),
+            window: 0,
+            options: Options {
+                ce_count,
+                ..Options::default()
+            },
+            payload: &[],
+            ce,
+        }
+    }
+
+    fn shake_hands(ours: bool, theirs: bool) -> (Ecn, Ecn) {
+        let (mut a, mut b) = (Ecn::new(ours), Ecn::new(theirs));
+        let (mut flags, mut options) = (Flags::SYN, Options::default());
+        a.on_syn_out(false, &mut flags, &mut options);
+        b.on_syn_in(&segment(flags, options.ce_count, false));
+        let (mut flags, mut options) = (Flags::SYN.with(Flags::ACK), Options::default());
+        b.on_syn_out(true, &mut flags, &mut options);
+        a.on_syn_in(&segment(flags, options.ce_count, false));
+        (a, b)
+    }
+
+    #[test]
+    fn it_is_on_only_if_both_want_it() {
+        for (ours, theirs) in [(false, false), (true, false), (false, true), (true, true)] {
+            let (a, b) = shake_hands(ours, theirs);
+            assert_eq!((a.is_on(), b.is_on()), (ours && theirs, ours && theirs));
+        }
+    }
+
+    #[test]
+    fn every_mark_is_reported_though_acknowledgements_are_lost() {
+        let (mut a, mut b) = shake_hands(true, true);
+        for _ in 0..5 {
+            assert!(b.on_segment_in(&segment(Flags::ACK, None, true)));
+        }
+        let (mut flags, mut options) = (Flags::ACK, Options::default());
+        b.on_segment_out(false, &mut flags, &mut options);
+        assert_eq!(a.on_ack(&segment(flags, options.ce_count, false)), 5);
+        assert_eq!(a.on_ack(&segment(flags, options.ce_count, false)), 0);
+        assert_eq!(a.on_ack(&segment(flags, Some(3), false)), 0, "overtaken");
+    }
+
+    #[test]
+    fn one_reduction_in_a_round_trip() {
+        let (mut a, _) = shake_hands(true, true);
+        assert!(a.reduces(Seq(0), Seq(100)));
+        assert!(!a.reduces(Seq(99), Seq(200)));
+        assert!(a.reduces(Seq(100), Seq(200)));
+    }
+
+    #[test]
+    fn others_hear_the_echo_until_they_answer() {
+        let mut a = Ecn::new(true);
+        a.on_syn_in(&segment(
+            Flags::SYN.with(Flags::ECE).with(Flags::CWR),
+            None,
+            false,
+        ));
+        a.on_segment_in(&segment(Flags::ACK, None, true));
+        let echoes = |a: &Ecn| {
+            let (mut flags, mut options) = (Flags::ACK, Options::default());
+            a.on_segment_out(false, &mut flags, &mut options);
+            assert_eq!(options.ce_count, None);
+            flags.has(Flags::ECE)
+        };
+        assert!(echoes(&a) && echoes(&a));
+        a.on_segment_in(&segment(Flags::ACK.with(Flags::CWR), None, false));
+        assert!(!echoes(&a));
+    }
+}

@@ -1,0 +1,80 @@
+//! Tail loss probe (RFC 8985 section 7): when nothing was heard of the last segments for a little longer than a round
+//! trip, they are sent again, long before the retransmission timer would do it.
+//!
+//! Two things differ from the RFC. The probe timeout is 1.25 round trips or a little more, not 2: both ends are ours,
+//! and acknowledge the end of what a sender has within [`MAX_ACK_DELAY`]. And a probe is up to three segments, the
+//! first two and the last, sent again: with one, a lost tail of three takes another round trip.
+
+use crate::tcp::seq::Seq;
+use crate::time::{MILLISECOND, Micros};
+
+/// The longest that an acknowledgement is held back: by us, and for the probe timeout by the peer.
+pub const MAX_ACK_DELAY: Micros = 10 * MILLISECOND;
+
+/// Segments at the front that a probe sends again, beside the last.
+pub const PROBE_FRONT: usize = 2;
+
+/// The probe timeout, without the time that the segments have waited already.
+pub fn timeout(srtt: Micros, rttvar: Micros) -> Micros {
+    srtt + (2 * rttvar).clamp(srtt / 4, srtt / 2) + MAX_ACK_DELAY
+}
+
+/// A probe that was sent, until everything that was outstanding with it is acknowledged, and something after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// SND.NXT when it was sent (TLP.end_seq).
+    pub end: Seq,
+    /// Segments sent again of which the peer has not said that it got them twice.
+    pub pending: u8,
+    /// The window was reduced since.
+    pub accounted: bool,
+}
+
+impl Probe {
+    /// The peer got so many segments twice; whether that is all of them, so that nothing had been lost.
+    pub fn on_duplicates(&mut self, segments: u8) -> bool {
+        self.pending = self.pending.saturating_sub(segments);
+        self.pending == 0
+    }
+
+    /// Everything below `una` is acknowledged: whether the probe is over, and whether it repaired a loss that congestion
+    /// control has not heard of (RFC 8985 section 7.4.2).
+    pub fn on_ack(&self, una: Seq) -> (bool, bool) {
+        let over = una > self.end;
+        (over, over && !self.accounted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROBE: Probe = Probe {
+        end: Seq(100),
+        pending: 2,
+        accounted: false,
+    };
+
+    #[test]
+    fn the_timeout_is_between_one_and_a_quarter_and_one_and_a_half_round_trips() {
+        assert_eq!(timeout(100_000, 0), 135_000);
+        assert_eq!(timeout(100_000, 20_000), 150_000);
+        assert_eq!(timeout(100_000, 90_000), 160_000);
+    }
+
+    #[test]
+    fn a_probe_whose_every_segment_arrived_twice_was_not_needed() {
+        let mut probe = PROBE;
+        assert!(!probe.on_duplicates(1));
+        assert!(probe.on_duplicates(1));
+    }
+
+    #[test]
+    fn a_probe_that_filled_a_hole_tells_congestion_control_once() {
+        let mut probe = PROBE;
+        assert_eq!(probe.on_ack(Seq(100)), (false, false));
+        assert_eq!(probe.on_ack(Seq(101)), (true, true));
+        probe.accounted = true;
+        assert_eq!(probe.on_ack(Seq(101)), (true, false));
+    }
+}
