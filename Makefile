@@ -108,6 +108,10 @@ demo: ## a private Tor network over utcp, with verified downloads
 demo-packages:
 	tools/packages demo
 
+.PHONY: bench-tcp
+bench-tcp: ## TCP over emulated links in virtual time, beside others (BENCH="--quick" and more)
+	$(CARGO) run --release --locked --package utcp-lab --bin bench-tcp -- $(BENCH)
+
 .PHONY: clean
 clean: ## remove everything that was built
 	$(CARGO) clean

@@ -317,7 +317,7 @@ struct ssl_st; /* OpenSSL's SSL */
 #define UTCP_OPTION_CONGESTION 8
 
 /**
- * Largest UDP payload sent, bytes, 576 to 65507, default 1432.
+ * Largest UDP payload sent before the path was probed, or at all if it is not; bytes, 576 to 65507, default 1432.
  */
 #define UTCP_OPTION_DATAGRAM_SIZE 9
 
@@ -338,6 +338,19 @@ struct ssl_st; /* OpenSSL's SSL */
 #define UTCP_OPTION_MEMORY_BUDGET 12
 
 /**
+ * Whether the largest datagram that the path to a peer carries is found by probing (RFC 8899): 0 or 1, default 1. The
+ * socket should not let datagrams be fragmented (see utcp_callbacks.tx).
+ */
+#define UTCP_OPTION_PATH_MTU_DISCOVERY 20
+
+/**
+ * Largest UDP payload that is probed for if it is more than UTCP_OPTION_DATAGRAM_SIZE, bytes, 576 to 16421, default 0
+ * for what Ethernet carries, 1472 to IPv4 peers and 1452 to IPv6 peers. For jumbo frames, set it on both sides: it
+ * also says how large the segments may be that the peer sends.
+ */
+#define UTCP_OPTION_LARGEST_DATAGRAM 21
+
+/**
  * NewReno, RFC 5681.
  */
 #define UTCP_CONGESTION_NEWRENO 1
@@ -346,6 +359,12 @@ struct ssl_st; /* OpenSSL's SSL */
  * CUBIC, RFC 9438.
  */
 #define UTCP_CONGESTION_CUBIC 2
+
+/**
+ * BBR version 3, draft-ietf-ccwg-bbr: fills lossy links, where the others cannot, and keeps queues short. Tolerates 5 %
+ * of loss before it slows down, which loss-based flows beside it at a shallow buffer pay for (docs/congestion.md).
+ */
+#define UTCP_CONGESTION_BBR 3
 
 /**
  * This side sent the ClientHello.
@@ -528,6 +547,11 @@ typedef struct utcp_callbacks {
    * call process when the socket is writable again. A datagram that the socket refuses for good (EMSGSIZE,
    * EHOSTUNREACH and the like) counts as sent: it is lost, as datagrams are. Without tx, datagrams wait, up to a
    * bound, and then the newest are dropped.
+   *
+   * Datagrams may be larger than the path carries: it is found out by sending such ones, and EMSGSIZE needs no
+   * special care. So that what is too large is dropped instead of fragmented, set IP_MTU_DISCOVER to
+   * IP_PMTUDISC_PROBE and IPV6_MTU_DISCOVER to IPV6_PMTUDISC_PROBE on the socket (Linux), or IP_DONTFRAG and
+   * IPV6_DONTFRAG elsewhere. With fragments the library works too, but takes the path for wider than it is.
    */
   size_t (*tx)(void *user, const struct utcp_datagram *batch, size_t count);
   /**
@@ -748,7 +772,7 @@ typedef struct utcp_connection_stats {
    */
   uint32_t circuits;
   /**
-   * Largest UDP payload sent, bytes.
+   * Largest UDP payload sent, bytes: what the path is known, or expected, to carry.
    */
   uint32_t datagram_size;
   /**
@@ -843,6 +867,18 @@ typedef struct utcp_connection_stats {
    * Handshake messages dropped: in a session that is established.
    */
   uint64_t dropped_peer_handshake;
+  /**
+   * Probes of the path's MTU sent.
+   */
+  uint64_t path_probes_sent;
+  /**
+   * Times that datagrams of the size in use were found not to arrive (any more), while small ones did.
+   */
+  uint64_t path_black_holes;
+  /**
+   * Path probes dropped: more at once than are answered; and answers that nothing waits for.
+   */
+  uint64_t dropped_path_probe;
 } utcp_connection_stats;
 
 /**

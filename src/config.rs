@@ -1,8 +1,19 @@
 //! What the relay can set when it makes an endpoint.
 
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::dtls::{MAX_PLAINTEXT, RECORD_OVERHEAD};
 use crate::error::Error;
 use crate::tcp::congestion::Algorithm;
 use crate::time::{Micros, SECOND};
+
+/// UDP payload of the largest packet on an Ethernet: 1500 octets without IP and UDP header.
+const ETHERNET_IPV4: usize = 1_472;
+/// See [`ETHERNET_IPV4`].
+const ETHERNET_IPV6: usize = 1_452;
+
+/// No datagram with one record is larger.
+const LARGEST_DATAGRAM: usize = MAX_PLAINTEXT + RECORD_OVERHEAD;
 
 /// Whether the connecting side shows a certificate too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,8 +55,12 @@ pub struct Config {
     pub congestion: Algorithm,
     /// The caller marks datagrams as it is told to (ECN-capable), and says which arrive marked.
     pub ecn: bool,
-    /// The largest UDP payload that is sent.
+    /// The largest UDP payload that is sent, unless probing finds another that fits.
     pub datagram_size: usize,
+    /// Whether the path's MTU is found by probing.
+    pub path_mtu_discovery: bool,
+    /// The largest UDP payload that is probed for, if it is above `datagram_size`; zero for what Ethernet carries.
+    pub largest_datagram: usize,
     /// How long a handshake may take.
     pub handshake_timeout: Micros,
     /// How long sent data may stay without any answer before the circuit is given up.
@@ -70,6 +85,8 @@ impl Default for Config {
             congestion: Algorithm::Cubic,
             ecn: false,
             datagram_size: 1_432,
+            path_mtu_discovery: true,
+            largest_datagram: 0,
             handshake_timeout: 20 * SECOND,
             dead_timeout: 180 * SECOND,
             memory_budget: 1 << 30,
@@ -78,6 +95,27 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The largest UDP payload that is sent before the path was probed.
+    pub fn usual(&self) -> usize {
+        self.datagram_size.min(LARGEST_DATAGRAM)
+    }
+
+    /// The largest UDP payload that may ever be sent to a peer of this address family.
+    pub fn largest_to(&self, peer: IpAddr) -> usize {
+        let largest = match (self.largest_datagram, peer) {
+            _ if !self.path_mtu_discovery => 0,
+            (0, IpAddr::V4(_)) => ETHERNET_IPV4,
+            (0, IpAddr::V6(_)) => ETHERNET_IPV6,
+            (largest, _) => largest,
+        };
+        largest.max(self.usual())
+    }
+
+    /// The same for any peer.
+    pub fn largest(&self) -> usize {
+        self.largest_to(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    }
+
     /// Checks every bound, so that nothing below has to.
     ///
     /// # Errors
@@ -90,6 +128,8 @@ impl Config {
             && (4_096..=1 << 30).contains(&self.send_buffer)
             && (4_096..=1 << 30).contains(&self.receive_buffer)
             && (576..=65_507).contains(&self.datagram_size)
+            && (self.largest_datagram == 0
+                || (576..=LARGEST_DATAGRAM).contains(&self.largest_datagram))
             && (SECOND / 10..=3_600 * SECOND).contains(&self.handshake_timeout)
             && (SECOND..=86_400 * SECOND).contains(&self.dead_timeout)
             && self.memory_budget >= 65_536;

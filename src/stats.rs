@@ -53,6 +53,9 @@ pub struct ConnectionStats {
     pub dropped_limit: u64,
     pub dropped_memory: u64,
     pub dropped_peer_handshake: u64,
+    pub path_probes_sent: u64,
+    pub path_black_holes: u64,
+    pub dropped_path_probe: u64,
 }
 
 /// A connection's present state, with its counters.
@@ -62,7 +65,7 @@ pub struct ConnectionInfo {
     pub stats: ConnectionStats,
     /// Circuits open now, control included.
     pub circuits: u32,
-    /// The largest UDP payload sent.
+    /// The largest UDP payload sent, as the path's MTU allows.
     pub datagram_size: u32,
     /// Smoothed round-trip time over all circuits, zero before the first sample.
     pub srtt: Micros,

@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use utcp::tcp::segment::{Flags, Options, SackBlocks, Segment};
+use utcp::tcp::segment::{Flags, Options, PathProbe, SackBlocks, Segment};
 use utcp::tcp::seq::Seq;
 use utcp::tortp::{self, Malformed, RawSegment, options as tcp_options, raw};
 
@@ -68,7 +68,9 @@ prop_compose! {
         ce_count in option::of(any::<u32>()),
         blocks in vec(any::<(u32, u32)>(), 0..=1),
     ) -> Options {
-        Options { mss, window_scale, sack_permitted, circuit_number, ce_count, sack: sack(&blocks) }
+        Options {
+            mss, window_scale, sack_permitted, circuit_number, ce_count, sack: sack(&blocks), ..Options::default()
+        }
     }
 }
 
@@ -335,6 +337,7 @@ fn options_that_do_not_fit_together_lose_sack_blocks() {
         circuit_number: Some(5),
         ce_count: None,
         sack: sack(&[(1, 2), (3, 4), (5, 6), (7, 8)]),
+        ..Options::default()
     };
     let mut octets = [0xaa; 40];
     let len = tcp_options::encode(&options, &mut octets);
@@ -391,10 +394,52 @@ fn tcp_options_of_a_syn() -> Vec<u8> {
         circuit_number: Some(3),
         ce_count: Some(4),
         sack: sack(&[(9, 10)]),
+        ..Options::default()
     };
     let mut octets = [0; 40];
     let len = tcp_options::encode(&options, &mut octets);
     octets[..len].to_vec()
+}
+
+/// A path probe is a segment of control without any flag: the option means nothing on a segment that TCP could send.
+#[test]
+fn path_probes_are_told_from_segments() {
+    for (probe, padding) in [(PathProbe::Request(7), 1_000), (PathProbe::Answer(8), 0)] {
+        let mut out = Vec::new();
+        tortp::begin(&mut out);
+        tortp::encode_path_probe(probe, padding, &mut out);
+        assert_eq!(out.len(), tortp::EMPTY_PATH_PROBE + padding);
+        assert_eq!(tortp::check(&out), Ok(()));
+        let (circuit, segment) = tortp::segments(&out).next().expect("a segment");
+        assert_eq!((circuit, segment.flags), (0, Flags::default()));
+        assert_eq!(segment.options.path_probe, Some(probe));
+        assert_eq!(segment.payload.len(), padding);
+
+        let raw = raw::segments(&out).next().expect("a segment");
+        assert!(tortp::is_path_probe(&raw));
+        for other in [
+            RawSegment { circuit: 2, ..raw },
+            RawSegment {
+                flags: Flags::ACK,
+                ..raw
+            },
+            RawSegment {
+                flags: Flags::SYN,
+                ..raw
+            },
+            RawSegment {
+                options: &[],
+                ..raw
+            },
+        ] {
+            assert!(!tortp::is_path_probe(&other), "{other:?}");
+            let mut out = Vec::new();
+            tortp::begin(&mut out);
+            assert!(other.encode(&mut out));
+            let (_, segment) = tortp::segments(&out).next().expect("a segment");
+            assert_eq!(segment.options.path_probe, None);
+        }
+    }
 }
 
 #[test]
@@ -425,6 +470,8 @@ fn bad_options() {
         &[5, 6, 0, 0, 0, 0],
         &[254, 4, 0x75, 0x54],
         &[254, 7, 0x75, 0x54, 0, 0, 0],
+        &[254, 4, 0x75, 0x50],
+        &[254, 9, 0x75, 0x51, 0, 0, 0, 0, 0],
     ];
     for octets in length {
         assert_eq!(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use utcp::endpoint::Role;
-use utcp::tcp::segment::{Flags, Options, Segment};
+use utcp::tcp::segment::{Flags, Options, PathProbe, Segment};
 use utcp::tcp::seq::Seq;
 use utcp::tortp::translate::{Flow, circuit_of, flow, from_packet, to_packet};
 use utcp::tortp::{self, Malformed, RawSegment, raw};
@@ -168,6 +168,12 @@ fn meaning(text: &str) -> Options {
             "mss" => options.mss = Some(value.parse().unwrap()),
             "window-scale" => options.window_scale = Some(value.parse().unwrap()),
             "sack-permitted" => options.sack_permitted = true,
+            "path-probe" => {
+                options.path_probe = Some(PathProbe::Request(value.parse().unwrap()));
+            }
+            "path-answer" => {
+                options.path_probe = Some(PathProbe::Answer(value.parse().unwrap()));
+            }
             "circuit-number" => options.circuit_number = Some(value.parse().unwrap()),
             "sack" => {
                 for block in value.split(',') {

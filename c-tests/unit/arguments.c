@@ -225,6 +225,8 @@ static const struct bound bounds[] = {
   { UTCP_OPTION_HANDSHAKE_TIMEOUT, 100000, 3600 * UINT64_C(1000000) },
   { UTCP_OPTION_DEAD_TIMEOUT, 1000000, 86400 * UINT64_C(1000000) },
   { UTCP_OPTION_MEMORY_BUDGET, 65536, UINT64_MAX },
+  { UTCP_OPTION_PATH_MTU_DISCOVERY, 0, 1 },
+  { UTCP_OPTION_LARGEST_DATAGRAM, 576, 16421 },
 };
 
 /* Whether a configuration with this value is refused, by the setter or at the latest by the endpoint. */

@@ -90,7 +90,7 @@ static void
 connection_stats_layout(void **state)
 {
   (void)state;
-  SIZE(utcp_connection_stats, 208);
+  SIZE(utcp_connection_stats, 232);
   assert_int_equal(UTCP_CONNECTION_STATS_SIZE_V1, 208);
   MEMBER(utcp_connection_stats, size, 0, 8);
   MEMBER(utcp_connection_stats, role, 8, 4);
@@ -121,6 +121,9 @@ connection_stats_layout(void **state)
   NEXT(dropped_limit, 20);
   NEXT(dropped_memory, 21);
   NEXT(dropped_peer_handshake, 22);
+  NEXT(path_probes_sent, 23);
+  NEXT(path_black_holes, 24);
+  NEXT(dropped_path_probe, 25);
 #undef NEXT
 }
 
@@ -172,6 +175,7 @@ numbers_are_the_published_ones(void **state)
     { UTCP_OPTION_MAX_HALF_OPEN, 4 }, { UTCP_OPTION_MAX_CIRCUITS, 5 }, { UTCP_OPTION_SEND_BUFFER, 6 },
     { UTCP_OPTION_RECEIVE_BUFFER, 7 }, { UTCP_OPTION_CONGESTION, 8 }, { UTCP_OPTION_DATAGRAM_SIZE, 9 },
     { UTCP_OPTION_HANDSHAKE_TIMEOUT, 10 }, { UTCP_OPTION_DEAD_TIMEOUT, 11 }, { UTCP_OPTION_MEMORY_BUDGET, 12 },
+    { UTCP_OPTION_PATH_MTU_DISCOVERY, 20 }, { UTCP_OPTION_LARGEST_DATAGRAM, 21 },
     { UTCP_CONGESTION_NEWRENO, 1 }, { UTCP_CONGESTION_CUBIC, 2 }, { UTCP_ROLE_CLIENT, 1 }, { UTCP_ROLE_SERVER, 2 },
     { UTCP_EVENT_READABLE, 1 }, { UTCP_EVENT_WRITABLE, 2 },
     { UTCP_TCP_SYN_SENT, 1 }, { UTCP_TCP_SYN_RECEIVED, 2 }, { UTCP_TCP_ESTABLISHED, 3 }, { UTCP_TCP_FIN_WAIT_1, 4 },

@@ -73,10 +73,12 @@ clean_transfer_adds_up(void **state)
   assert_int_equal(a.circuits_accepted + b.circuits_opened + a.circuits_reset + b.circuits_reset, 0);
   assert_int_equal(a.dropped_record + a.dropped_plaintext_alert + a.dropped_version + a.dropped_malformed +
                    a.dropped_unknown_circuit + a.dropped_out_of_window + a.dropped_limit + a.dropped_memory +
-                   a.dropped_peer_handshake, 0);
+                   a.dropped_peer_handshake + a.dropped_path_probe, 0);
+  assert_int_equal(a.path_black_holes, 0);
+  assert_true(a.path_probes_sent > 0);
   assert_in_range(a.srtt, 2 * p.net->delay, 10 * p.net->delay);
   assert_in_range(a.min_rtt, 2 * p.net->delay, 3 * p.net->delay);
-  assert_in_range(a.datagram_size, 576, 1432);
+  assert_in_range(a.datagram_size, 576, 1472);
 
   /* What the network saw. */
   assert_int_equal(ea.datagrams_sent, p.a->tx_datagrams);

@@ -53,13 +53,15 @@ const fn quinn(name: &'static str, control: Control) -> Contestant {
 pub const UTCP_CUBIC: Contestant = utcp("utcp-cubic", Algorithm::Cubic);
 /// utcp's NewReno.
 pub const UTCP_NEWRENO: Contestant = utcp("utcp-newreno", Algorithm::NewReno);
+/// utcp's BBR.
+pub const UTCP_BBR: Contestant = utcp("utcp-bbr", Algorithm::Bbr);
 /// quinn's CUBIC.
 pub const QUINN_CUBIC: Contestant = quinn("quinn-cubic", Control::Cubic);
 /// quinn's BBR.
 pub const QUINN_BBR: Contestant = quinn("quinn-bbr", Control::Bbr);
 
 /// All of them.
-pub const ALL: &[Contestant] = &[UTCP_CUBIC, UTCP_NEWRENO, QUINN_CUBIC, QUINN_BBR];
+pub const ALL: &[Contestant] = &[UTCP_CUBIC, UTCP_NEWRENO, UTCP_BBR, QUINN_CUBIC, QUINN_BBR];
 
 /// A connection of ours with many circuits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +86,7 @@ const fn connection(name: &'static str, algorithm: Algorithm, mode: Mode) -> Our
 pub const CONNECTIONS: &[Ours] = &[
     connection("utcp-cubic", Algorithm::Cubic, Mode::Independent),
     connection("utcp-newreno", Algorithm::NewReno, Mode::Independent),
+    connection("utcp-bbr", Algorithm::Bbr, Mode::Independent),
 ];
 
 impl Ours {

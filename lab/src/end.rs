@@ -56,6 +56,12 @@ pub struct Info {
     pub duplicates: Option<u64>,
     /// Retransmission timeouts (or persistent congestion).
     pub timeouts: u64,
+    /// Tail loss probes, where they are counted.
+    pub probes: u64,
+    /// Reductions of the window taken back, because nothing had been lost.
+    pub undone: u64,
+    /// Octets a second; zero if not paced or unknown.
+    pub pacing_rate: u64,
 }
 
 /// One end of a flow. The client is end 0, and opens the streams.

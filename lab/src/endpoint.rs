@@ -185,6 +185,9 @@ impl End for EndpointEnd {
             resent: info.segments_retransmitted,
             duplicates: Some(info.duplicate_segments),
             timeouts: info.timeouts,
+            probes: info.tail_loss_probes,
+            undone: info.spurious_recoveries,
+            pacing_rate: info.pacing_rate,
         }
     }
 }

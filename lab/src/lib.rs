@@ -20,10 +20,13 @@ pub mod contestant;
 pub mod end;
 pub mod endpoint;
 pub mod figures;
+pub mod linux;
 pub mod path;
+pub mod plot;
 pub mod quinn;
 pub mod report;
 pub mod scenario;
+pub mod targets;
 pub mod tcb;
 pub mod trace;
 pub mod world;
@@ -34,7 +37,7 @@ pub mod world;
 pub mod link;
 /// The simulator's seeded randomness.
 #[path = "../../tests/sim/rng.rs"]
-#[allow(missing_docs)]
+#[allow(missing_docs, clippy::should_implement_trait)]
 pub mod rng;
 
 /// The kernel's TCP beside and against utcp's, over emulated links in real time.

@@ -290,12 +290,11 @@ impl End for QuinnEnd {
         Info {
             cwnd: path.cwnd,
             ssthresh: metrics.ssthresh.unwrap_or(u64::MAX),
-            in_flight: 0,
             srtt: path.rtt.as_micros() as Micros,
             sent: path.sent_packets,
             resent: path.lost_packets,
-            duplicates: None,
-            timeouts: 0,
+            pacing_rate: metrics.pacing_rate.map_or(0, |bits| bits / 8),
+            ..Info::default()
         }
     }
 }

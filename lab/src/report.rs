@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::bench::Results;
 use crate::scenario::Scenario;
+use crate::targets::Verdict;
 
 /// A number with about three digits.
 pub fn short(value: f64) -> String {
@@ -52,6 +53,7 @@ pub fn tables(scenarios: &[&Scenario], results: &Results) {
         points.sort_by(|a, b| a.partial_cmp(b).expect("coordinates are numbers"));
         points.dedup();
         let mut rows = vec![vec![String::new()]];
+        let mut ended = false;
         for contestant in &contestants {
             for (index, (_, heading)) in scenario.columns.iter().enumerate() {
                 let name = if index == 0 { contestant } else { "" };
@@ -61,27 +63,54 @@ pub fn tables(scenarios: &[&Scenario], results: &Results) {
         for (_, point) in points {
             let mut row = vec![point.to_string()];
             for contestant in &contestants {
+                let get = |figure| results.get(scenario.name, contestant, point, figure);
+                let mark = if get("ended") > Some(0.0) { "!" } else { "" };
+                ended |= !mark.is_empty();
                 for (figure, _) in scenario.columns {
-                    let value = results.get(scenario.name, contestant, point, figure);
-                    row.push(short(value.unwrap_or(f64::NAN)));
+                    let text = short(get(figure).unwrap_or(f64::NAN));
+                    row.push(format!("{text}{mark}"));
                 }
             }
             rows.push(row);
         }
         print(&rows);
+        if ended {
+            println!("!: it ended the connection by itself, so it stopped there");
+        }
     }
+}
+
+/// Each target, and how many are met.
+pub fn verdicts(verdicts: &[Verdict]) {
+    println!("\ntargets (medians over the seeds):");
+    let word = |met| if met { "met" } else { "missed" };
+    for v in verdicts {
+        println!("{:<6}  {}: {}, {}", word(v.met), v.what, v.bound, v.figure);
+    }
+    let met = verdicts.iter().filter(|v| v.met).count();
+    println!("targets: {met} met, {} missed", verdicts.len() - met);
 }
 
 /// Stores everything as `results.json` in a folder.
 ///
 /// # Errors
 /// What the file system says.
-pub fn write_json(folder: &Path, results: &Results, seeds: u64, quick: bool) -> io::Result<()> {
+pub fn write_json(
+    folder: &Path,
+    results: &Results,
+    verdicts: &[Verdict],
+    seeds: u64,
+    quick: bool,
+) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     let document = json!({
         "units": "Mbit/s, milliseconds, percent, octets; medians over the seeds",
         "seeds": seeds,
         "quick": quick,
+        "targets": verdicts
+            .iter()
+            .map(|v| json!({"what": v.what, "bound": v.bound, "figure": v.figure, "met": v.met}))
+            .collect::<Vec<_>>(),
         "outcomes": results.to_json(),
     });
     std::fs::write(folder.join("results.json"), format!("{document:#}\n"))

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use utcp::pool::Pool;
 use utcp::tcp::congestion::Algorithm;
-use utcp::tcp::segment::{Flags, Segment};
+use utcp::tcp::segment::Flags;
 use utcp::tcp::seq::Seq;
 use utcp::tcp::{Settings, State, Tcb};
 use utcp::time::{SECOND, Time};
@@ -90,22 +90,13 @@ impl End for TcbEnd {
         while let Some(plan) = tcb.plan(now, self.pool.available()) {
             let mut datagram = Vec::with_capacity(DATAGRAM);
             tortp::begin(&mut datagram);
-            let header = Segment {
-                flags: plan.flags,
-                seq: plan.seq,
-                ack: plan.ack,
-                window: plan.window,
-                options: plan.options,
-                payload: &[],
-                ce: false,
-            };
             tortp::encode_header(
                 0,
-                header.flags,
-                header.seq,
-                header.ack,
-                header.window,
-                &header.options,
+                plan.flags,
+                plan.seq,
+                plan.ack,
+                plan.window,
+                &plan.options,
                 plan.payload as u16,
                 &mut datagram,
             );
@@ -165,6 +156,9 @@ impl End for TcbEnd {
             resent: info.segments_retransmitted,
             duplicates: Some(info.duplicate_segments),
             timeouts: info.timeouts,
+            probes: info.tail_loss_probes,
+            undone: info.spurious_recoveries,
+            pacing_rate: info.pacing_rate,
         }
     }
 }

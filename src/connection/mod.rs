@@ -2,11 +2,13 @@
 
 pub mod circuit;
 pub mod circuits;
+pub mod path;
 mod resets;
 #[cfg(test)]
 mod tests;
 mod tombstones;
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::dtls::{self, Incoming, Session, SessionState};
@@ -14,15 +16,27 @@ use crate::endpoint::shared::Shared;
 use crate::endpoint::timers::Owner;
 use crate::endpoint::{ConnectionId, ConnectionState, Datagram, Event, Role};
 use crate::error::CloseReason;
-use crate::stats::ConnectionInfo;
+use crate::stats::{ConnectionInfo, ConnectionStats};
+use crate::tcp::segment::PathProbe;
 use crate::time::{Micros, SECOND, Time};
 use crate::tortp;
 use circuits::{CONTROL, Circuits};
+use path::mtu::PathMtu;
 
 /// Unanswered probes after which a peer that says it does not know our session is believed.
 const LOST_PROBES: u8 = 3;
 /// The least time between those probes.
 const PROBE_INTERVAL: Micros = SECOND / 2;
+
+/// Path probes of the peer's that wait for their answer at once.
+const PATH_ANSWERS_BOUND: usize = 4;
+
+/// The plaintext of a record that fits a datagram of this size.
+fn plaintext(datagram: usize) -> usize {
+    datagram
+        .saturating_sub(dtls::RECORD_OVERHEAD)
+        .min(dtls::MAX_PLAINTEXT)
+}
 
 /// Where a connection is, in more detail than the relay needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +83,9 @@ pub struct Connection {
     role: Role,
     pin: Option<[u8; 32]>,
     handshake_until: Time,
-    datagram_size: usize,
+    mtu: PathMtu,
+    /// Tokens of the peer's path probes that wait for their answer.
+    path_answers: VecDeque<u32>,
     suspicion: Option<Suspicion>,
     timer: Time,
     plain: Vec<u8>,
@@ -86,7 +102,9 @@ impl Connection {
         outgoing: bool,
         shared: &Shared,
     ) -> Connection {
-        let datagram_size = shared.config.datagram_size;
+        let config = &shared.config;
+        let largest = config.largest_to(peer.ip());
+        let mtu = PathMtu::new(config.usual(), largest, config.path_mtu_discovery);
         Connection {
             id,
             peer,
@@ -99,10 +117,11 @@ impl Connection {
             active: false,
             role: session.role(),
             session: Some(session),
-            circuits: Circuits::new(id, datagram_size - dtls::RECORD_OVERHEAD),
+            circuits: Circuits::new(id, plaintext(largest)),
             pin,
-            handshake_until: now + shared.config.handshake_timeout,
-            datagram_size,
+            handshake_until: now + config.handshake_timeout,
+            mtu,
+            path_answers: VecDeque::new(),
             suspicion: None,
             timer: Time::NEVER,
             plain: Vec::new(),
@@ -135,13 +154,16 @@ impl Connection {
     /// State and counters.
     pub fn info(&self) -> ConnectionInfo {
         ConnectionInfo {
-            stats: self.circuits.stats,
+            stats: ConnectionStats {
+                path_black_holes: self.mtu.black_holes(),
+                ..self.circuits.stats
+            },
             circuits: if self.phase == Phase::Ready {
                 self.circuits.open_count() as u32
             } else {
                 0
             },
-            datagram_size: self.datagram_size as u32,
+            datagram_size: self.mtu.plpmtu() as u32,
             srtt: self.circuits.srtt(),
             min_rtt: self.circuits.min_rtt(),
         }
@@ -200,6 +222,7 @@ impl Connection {
         self.plain = plain;
         self.circuits.stats.datagrams_received += 1;
         self.circuits.stats.bytes_received += datagram.len() as u64;
+        self.take_path_probes(now);
         self.advance(now, shared);
         genuine
     }
@@ -232,6 +255,15 @@ impl Connection {
             }
             SessionState::Failed => self.end(CloseReason::Handshake, shared),
         }
+        if self.phase == Phase::Ready {
+            if self.circuits.is_heard() {
+                self.mtu.begin();
+            }
+            if self.circuits.take_timed_out() {
+                self.mtu.on_timeout(now);
+            }
+            self.follow_path(now, shared);
+        }
         if self.phase == Phase::Ready
             && let Some(reason) = self.circuits.lost()
         {
@@ -252,6 +284,7 @@ impl Connection {
             log::debug!("{}: ready, {:?}", self.peer, self.role);
             self.phase = Phase::Ready;
             self.handshake_until = Time::NEVER;
+            self.follow_path(now, shared);
             shared.events.push_back(Event::ConnectionReady(self.id));
             self.circuits.start(now, self.role, shared);
         } else {
@@ -334,6 +367,57 @@ impl Connection {
         }
     }
 
+    // ---- the path's MTU ----
+
+    /// Takes the peer's probes, to be answered, and its answers to ours.
+    fn take_path_probes(&mut self, now: Time) {
+        while let Some(probe) = self.circuits.take_path_probe() {
+            let taken = match probe {
+                PathProbe::Answer(token) => self.mtu.on_answer(now, token),
+                PathProbe::Request(token) if self.path_answers.len() < PATH_ANSWERS_BOUND => {
+                    self.path_answers.push_back(token);
+                    true
+                }
+                PathProbe::Request(_) => false,
+            };
+            self.circuits.stats.dropped_path_probe += u64::from(!taken);
+        }
+    }
+
+    /// The segments of all circuits have the size that the path carries.
+    fn follow_path(&mut self, now: Time, shared: &mut Shared) {
+        let limit = plaintext(self.mtu.plpmtu());
+        if limit != self.circuits.limit() {
+            log::debug!(
+                "{}: datagrams of {} octets, {:?}",
+                self.peer,
+                self.mtu.plpmtu(),
+                self.mtu.state()
+            );
+            self.circuits.set_limit(now, limit, shared);
+        }
+    }
+
+    /// Puts answers to the peer's path probes, or a probe of ours, into `plain`; returns whether there are any.
+    fn fill_path_probes(&mut self, now: Time, shared: &mut Shared, plain: &mut Vec<u8>) -> bool {
+        tortp::begin(plain);
+        if !self.path_answers.is_empty() {
+            for token in self.path_answers.drain(..) {
+                tortp::encode_path_probe(PathProbe::Answer(token), 0, plain);
+            }
+            return true;
+        }
+        let timer = self.circuits.rto();
+        let Some(probe) = self.mtu.poll(now, timer, || shared.rng.next_u32()) else {
+            return false;
+        };
+        let padding = plaintext(probe.size).saturating_sub(tortp::EMPTY_PATH_PROBE);
+        tortp::encode_path_probe(PathProbe::Request(probe.token), padding, plain);
+        self.circuits.stats.path_probes_sent += 1;
+        self.update_timer(shared);
+        true
+    }
+
     // ---- timers ----
 
     fn deadline(&self) -> Time {
@@ -349,6 +433,7 @@ impl Connection {
             _ => session
                 .min(self.handshake_until)
                 .min(suspicion)
+                .min(self.mtu.deadline())
                 .min(self.circuits.resets_deadline()),
         }
     }
@@ -369,6 +454,7 @@ impl Connection {
             self.close(CloseReason::Handshake, shared);
         }
         self.circuits.repeat_resets(now);
+        self.mtu.on_timer(now);
         if self.suspicion.is_some_and(|s| s.at <= now) {
             self.probe(now, shared);
         }
@@ -391,7 +477,8 @@ impl Connection {
 
     /// Whether [`Connection::fill`] or [`Connection::flush`] may have something.
     pub fn has_output(&self) -> bool {
-        self.phase == Phase::Ready && self.circuits.has_output()
+        self.phase == Phase::Ready
+            && (self.circuits.has_output() || self.mtu.has_probe() || !self.path_answers.is_empty())
     }
 
     /// A datagram of the handshake, or the last alert.
@@ -416,10 +503,16 @@ impl Connection {
             return None;
         }
         let mut plain = std::mem::take(&mut self.plain);
-        let filled = self.circuits.fill(now, shared, &mut plain);
+        let mut filled = self.fill_path_probes(now, shared, &mut plain);
+        if !filled {
+            filled = self.circuits.fill(now, shared, &mut plain);
+            if filled {
+                self.mtu.on_traffic(now);
+                self.capture(now, &plain, true, shared);
+            }
+        }
         let mut sealed = None;
         if filled {
-            self.capture(now, &plain, true, shared);
             let mut data = Vec::with_capacity(plain.len() + dtls::RECORD_OVERHEAD);
             if let Some(session) = &mut self.session
                 && session.seal(&plain, &mut data).is_ok()

@@ -6,7 +6,7 @@ use crate::endpoint::shared::Shared;
 use crate::endpoint::{CircuitId, ConnectionId, Event, Role};
 use crate::error::{CloseReason, Error};
 use crate::rng::Rng;
-use crate::tcp::segment::{Flags, Options, Segment};
+use crate::tcp::segment::{Flags, Options, PathProbe, Segment};
 use crate::tcp::seq::Seq;
 use crate::time::{SECOND, Time};
 use crate::tortp;
@@ -225,4 +225,100 @@ fn circuits_opened_and_reset_while_nothing_can_be_sent_leave_no_turns_behind() {
         side.events();
     }
     assert!(side.circuits.turns() < 100, "{}", side.circuits.turns());
+}
+
+/// A peer's circuit 2 with 3,000 octets on their way to it, in segments of at most 1,000.
+fn sending() -> Side {
+    let mut side = Side::new(Config::default());
+    side.syn(2, 7);
+    let circuit = side.circuits.get_mut(2).expect("open");
+    let written = circuit.tcb.write(&mut side.shared.pool, &[7; 3_000]);
+    assert_eq!(written, Ok(3_000));
+    side.circuits.touched(2, &mut side.shared);
+    side
+}
+
+impl Side {
+    /// Octets of payload of the segments that are sent on circuit 2.
+    fn payloads(&mut self) -> Vec<usize> {
+        let mut all = Vec::new();
+        let mut plain = Vec::new();
+        while self.circuits.fill(self.now, &mut self.shared, &mut plain) {
+            assert!(plain.len() <= self.circuits.limit(), "{}", plain.len());
+            let payload = |(wire, s): (u32, Segment<'_>)| (wire == 2).then_some(s.payload.len());
+            all.extend(tortp::segments(&plain).filter_map(payload));
+        }
+        all
+    }
+
+    /// The retransmission timer of circuit 2 fires.
+    fn time_out(&mut self) {
+        let circuit = self.circuits.get(2).expect("open");
+        self.now = circuit.tcb.deadline();
+        self.circuits.on_timer(self.now, 2, &mut self.shared);
+    }
+}
+
+#[test]
+fn what_a_syn_announces_is_the_largest_size_and_not_what_the_path_carries_now() {
+    let mut side = Side::new(Config::default());
+    let now = side.now;
+    side.circuits.set_limit(now, 600, &mut side.shared);
+    side.circuits.open(7, &mut side.shared).expect("opened");
+    let circuit = side.circuits.get_mut(1).expect("open");
+    circuit
+        .tcb
+        .write(&mut side.shared.pool, &[7; 3_000])
+        .expect("room");
+    let mut plain = Vec::new();
+    assert!(side.circuits.fill(now, &mut side.shared, &mut plain));
+    let (_, syn) = tortp::segments(&plain).next().expect("a segment");
+    assert_eq!(syn.options.mss, Some(1_395 - 19));
+    assert!(syn.payload.len() > 500 && plain.len() <= 600);
+}
+
+#[test]
+fn segments_that_are_sent_again_are_cut_to_what_the_path_carries_now() {
+    let mut side = sending();
+    // On the SYN-ACK, whose options count too; the peer's window takes no more before it is acknowledged.
+    assert_eq!(side.payloads(), [1_000 - 12]);
+    side.time_out();
+    assert!(side.circuits.take_timed_out());
+    assert!(!side.circuits.take_timed_out());
+    let now = side.now;
+    side.circuits.set_limit(now, 400, &mut side.shared);
+    let again = side.payloads();
+    assert!(!again.is_empty());
+    assert!(again.iter().all(|n| *n <= 400 - 19), "{again:?}");
+}
+
+#[test]
+fn segments_grow_with_the_path_up_to_what_the_peer_takes() {
+    let mut side = Side::new(Config::default());
+    let now = side.now;
+    side.circuits.set_limit(now, 500, &mut side.shared);
+    side.syn(2, 7);
+    let mss = |side: &Side| side.circuits.get(2).expect("open").tcb.info().mss;
+    assert_eq!(mss(&side), 500 - 19);
+    side.circuits.set_limit(now, 800, &mut side.shared);
+    assert_eq!(mss(&side), 800 - 19);
+    side.circuits.set_limit(now, 1_395, &mut side.shared);
+    assert_eq!(mss(&side), 1_000);
+    side.circuits.set_limit(now, 300, &mut side.shared);
+    assert_eq!(mss(&side), 300 - 19);
+}
+
+#[test]
+fn path_probes_are_no_segments_and_few_of_a_datagram_are_looked_at() {
+    let mut side = Side::new(Config::default());
+    let mut plain = Vec::new();
+    tortp::begin(&mut plain);
+    for token in 0..10 {
+        tortp::encode_path_probe(PathProbe::Request(token), 0, &mut plain);
+    }
+    side.circuits.receive(side.now, &plain, &mut side.shared);
+    assert_eq!(side.sent(), [], "control takes no notice");
+    let taken: Vec<_> = std::iter::from_fn(|| side.circuits.take_path_probe()).collect();
+    assert_eq!(taken, [0, 1, 2, 3].map(PathProbe::Request));
+    assert_eq!(side.circuits.stats.dropped_path_probe, 6);
 }

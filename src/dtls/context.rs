@@ -42,7 +42,16 @@ pub struct Context {
     cookies: Cookies,
     client_certificate: ClientCertificate,
     security_level: u32,
-    datagram_size: usize,
+    sizes: Sizes,
+}
+
+/// How large datagrams may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    /// Those of the handshake.
+    pub handshake: usize,
+    /// Those of data, which follow the path.
+    pub data: usize,
 }
 
 /// What became of a datagram from an address without a session.
@@ -61,8 +70,8 @@ pub enum Listen {
 }
 
 impl Context {
-    /// Takes from `config`: chain, key, `client_certificate`, `security_level`, `datagram_size`. The secret must be
-    /// random; whoever knows it can make this side keep state for addresses that are not his.
+    /// Takes from `config`: chain, key, `client_certificate`, `security_level`, the sizes of datagrams. The
+    /// secret must be random; whoever knows it can make this side keep state for addresses that are not his.
     ///
     /// # Errors
     /// [`Error::Certificate`]: chain or key cannot be read, do not belong together, or are too weak for the security
@@ -72,26 +81,18 @@ impl Context {
         ffi::init();
         let credentials = Credentials::parse(&config.chain, &config.key)?;
         let (mode, level) = (config.client_certificate, config.security_level);
+        let sizes = Sizes {
+            handshake: config.datagram_size,
+            data: config.largest(),
+        };
         Ok(Context {
             method: Method::new()?,
-            client: new_ctx(
-                Role::Client,
-                mode,
-                level,
-                config.datagram_size,
-                &credentials,
-            )?,
-            server: new_ctx(
-                Role::Server,
-                mode,
-                level,
-                config.datagram_size,
-                &credentials,
-            )?,
+            client: new_ctx(Role::Client, mode, level, sizes, &credentials)?,
+            server: new_ctx(Role::Server, mode, level, sizes, &credentials)?,
             cookies: Cookies::new(cookie_secret),
             client_certificate: mode,
             security_level: level,
-            datagram_size: config.datagram_size,
+            sizes,
         })
     }
 
@@ -106,7 +107,7 @@ impl Context {
                 role,
                 self.client_certificate,
                 self.security_level,
-                self.datagram_size,
+                self.sizes,
                 &credentials,
             )
         };
@@ -173,7 +174,7 @@ impl Context {
             openssl::clear_errors();
             return Err(Error::Tls);
         }
-        Ok(Session::promoted(ssl, port, self.datagram_size, hello))
+        Ok(Session::promoted(ssl, port, self.sizes, hello))
     }
 
     /// An SSL on a BIO of its own, that does not know the time.
@@ -185,7 +186,7 @@ impl Context {
         openssl::clear_errors();
         // SAFETY: the context is valid; the reference returned is ours.
         let ssl = unsafe { Ssl::from_raw(ffi::SSL_new(ctx.as_ptr())) }.ok_or(Error::Memory)?;
-        let mtu = self.datagram_size.min(MAX_HANDSHAKE_MTU);
+        let mtu = self.sizes.handshake.min(MAX_HANDSHAKE_MTU);
         let (bio, port) = Port::new(&self.method, mtu)?;
         // SAFETY: SSL and BIO are valid. One reference to the BIO serves both directions, and SSL takes it over.
         unsafe {
@@ -204,8 +205,8 @@ impl Context {
         Ok((ssl, port))
     }
 
-    pub(super) fn datagram_size(&self) -> usize {
-        self.datagram_size
+    pub(super) fn sizes(&self) -> Sizes {
+        self.sizes
     }
 }
 
@@ -213,7 +214,7 @@ fn new_ctx(
     role: Role,
     mode: ClientCertificate,
     level: u32,
-    datagram_size: usize,
+    sizes: Sizes,
     credentials: &Credentials,
 ) -> Result<SslCtx, Error> {
     openssl::clear_errors();
@@ -233,7 +234,7 @@ fn new_ctx(
         }
         (Role::Server, ClientCertificate::None) => ffi::SSL_VERIFY_NONE,
     };
-    let fragment = datagram_size.clamp(512, super::MAX_PLAINTEXT);
+    let fragment = sizes.data.clamp(512, super::MAX_PLAINTEXT);
     // SAFETY: the context is valid, strings are C strings, and the callbacks have the types that OpenSSL wants.
     // The verification callback's argument is a number in the place of a pointer and never followed.
     let ok = unsafe {

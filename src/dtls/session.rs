@@ -7,7 +7,7 @@ use openssl_sys as ffi;
 
 use super::MAX_PLAINTEXT;
 use super::bio::Port;
-use super::context::Context;
+use super::context::{Context, Sizes};
 use super::flight::{Flight, Numbers};
 use super::openssl::{self, Ssl};
 use super::record::{self, ClientHello, Kind, Record};
@@ -77,7 +77,7 @@ pub struct Session {
     state: SessionState,
     started: bool,
     client_random: [u8; 32],
-    datagram_size: usize,
+    sizes: Sizes,
 
     /// The last flight of this side, while it may have to be repeated.
     flight: Option<Flight>,
@@ -109,7 +109,7 @@ impl Session {
     /// [`Error::Memory`], [`Error::Tls`].
     pub fn connect(ctx: &Context, now: Time) -> Result<Session, Error> {
         let (ssl, port) = ctx.new_ssl(Role::Client)?;
-        let mut session = Session::new(ssl, port, Role::Client, ctx.datagram_size());
+        let mut session = Session::new(ssl, port, Role::Client, ctx.sizes());
         session.start(now);
         match session.output.front().map(|hello| record::classify(hello)) {
             Some(Kind::ClientHello { random, .. }) => {
@@ -121,13 +121,8 @@ impl Session {
     }
 
     /// A server's session, whose SSL has seen the ClientHello.
-    pub(super) fn promoted(
-        ssl: Ssl,
-        port: Port,
-        datagram_size: usize,
-        hello: &ClientHello<'_>,
-    ) -> Session {
-        let mut session = Session::new(ssl, port, Role::Server, datagram_size);
+    pub(super) fn promoted(ssl: Ssl, port: Port, sizes: Sizes, hello: &ClientHello<'_>) -> Session {
+        let mut session = Session::new(ssl, port, Role::Server, sizes);
         session.client_random = hello.random;
         // The first number is that of the ClientHello (RFC 6347, section 4.2.1): above those of the
         // HelloVerifyRequests, which echoed earlier ones.
@@ -135,7 +130,7 @@ impl Session {
         session
     }
 
-    fn new(ssl: Ssl, port: Port, role: Role, datagram_size: usize) -> Session {
+    fn new(ssl: Ssl, port: Port, role: Role, sizes: Sizes) -> Session {
         Session {
             ssl,
             port,
@@ -143,7 +138,7 @@ impl Session {
             state: SessionState::Handshaking,
             started: false,
             client_random: [0; 32],
-            datagram_size,
+            sizes,
             flight: None,
             numbers: Numbers(0),
             shown: Numbers(1),
@@ -295,7 +290,7 @@ impl Session {
                 if let Some(flight) = &mut self.flight
                     && self.output.len() < MAX_OUTPUT
                 {
-                    flight.repeat(&mut self.numbers, self.datagram_size, &mut self.output);
+                    flight.repeat(&mut self.numbers, self.sizes.handshake, &mut self.output);
                 }
                 Incoming::Dropped(Drop::Stale)
             }
@@ -352,7 +347,7 @@ impl Session {
         self.written.clear();
         if !flight.is_empty() {
             let mut flight = Flight::new(flight);
-            flight.send(&mut self.numbers, self.datagram_size, &mut self.output);
+            flight.send(&mut self.numbers, self.sizes.handshake, &mut self.output);
             self.deadline = now + flight.timeout();
             self.flight = Some(flight);
         }
@@ -404,7 +399,7 @@ impl Session {
     /// Encrypts one record. The datagram is appended to `out`; nothing else is allocated.
     ///
     /// # Errors
-    /// [`Error::Argument`]: `plain` is empty or longer than [`MAX_PLAINTEXT`] or the configured datagram size.
+    /// [`Error::Argument`]: `plain` is empty or longer than [`MAX_PLAINTEXT`] or the largest configured size.
     /// [`Error::State`]: the handshake is not complete. [`Error::Closed`]: the session has ended. [`Error::Tls`]:
     /// OpenSSL failed; the session has.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
@@ -413,7 +408,7 @@ impl Session {
             SessionState::Closed | SessionState::Failed => return Err(Error::Closed),
             SessionState::Established => {}
         }
-        if plain.is_empty() || plain.len() > MAX_PLAINTEXT.min(self.datagram_size) {
+        if plain.is_empty() || plain.len() > MAX_PLAINTEXT.min(self.sizes.data) {
             return Err(Error::Argument);
         }
         let length = out.len();
@@ -456,7 +451,7 @@ impl Session {
         }
         if let Some(flight) = &mut self.flight {
             if self.output.len() < MAX_OUTPUT {
-                flight.send(&mut self.numbers, self.datagram_size, &mut self.output);
+                flight.send(&mut self.numbers, self.sizes.handshake, &mut self.output);
             }
             self.deadline = now + flight.timeout();
         }

@@ -48,6 +48,11 @@ pub struct utcp_callbacks {
     /// call process when the socket is writable again. A datagram that the socket refuses for good (EMSGSIZE,
     /// EHOSTUNREACH and the like) counts as sent: it is lost, as datagrams are. Without tx, datagrams wait, up to a
     /// bound, and then the newest are dropped.
+    ///
+    /// Datagrams may be larger than the path carries: it is found out by sending such ones, and EMSGSIZE needs no
+    /// special care. So that what is too large is dropped instead of fragmented, set IP_MTU_DISCOVER to
+    /// IP_PMTUDISC_PROBE and IPV6_MTU_DISCOVER to IPV6_PMTUDISC_PROBE on the socket (Linux), or IP_DONTFRAG and
+    /// IPV6_DONTFRAG elsewhere. With fragments the library works too, but takes the path for wider than it is.
     pub tx: Option<
         unsafe extern "C" fn(user: *mut c_void, batch: *const utcp_datagram, count: usize) -> usize,
     >,

@@ -31,7 +31,7 @@ pub const UTCP_OPTION_SEND_BUFFER: c_int = 6;
 pub const UTCP_OPTION_RECEIVE_BUFFER: c_int = 7;
 /// Congestion control of new circuits, UTCP_CONGESTION_*, default UTCP_CONGESTION_CUBIC.
 pub const UTCP_OPTION_CONGESTION: c_int = 8;
-/// Largest UDP payload sent, bytes, 576 to 65507, default 1432.
+/// Largest UDP payload sent before the path was probed, or at all if it is not; bytes, 576 to 65507, default 1432.
 pub const UTCP_OPTION_DATAGRAM_SIZE: c_int = 9;
 /// Time that a handshake may take, microseconds, 100000 to 3600000000, default 20000000.
 pub const UTCP_OPTION_HANDSHAKE_TIMEOUT: c_int = 10;
@@ -40,11 +40,21 @@ pub const UTCP_OPTION_HANDSHAKE_TIMEOUT: c_int = 10;
 pub const UTCP_OPTION_DEAD_TIMEOUT: c_int = 11;
 /// Bytes of queued data that the endpoint may hold, at least 65536, default 1073741824.
 pub const UTCP_OPTION_MEMORY_BUDGET: c_int = 12;
+/// Whether the largest datagram that the path to a peer carries is found by probing (RFC 8899): 0 or 1, default 1. The
+/// socket should not let datagrams be fragmented (see utcp_callbacks.tx).
+pub const UTCP_OPTION_PATH_MTU_DISCOVERY: c_int = 20;
+/// Largest UDP payload that is probed for if it is more than UTCP_OPTION_DATAGRAM_SIZE, bytes, 576 to 16421, default 0
+/// for what Ethernet carries, 1472 to IPv4 peers and 1452 to IPv6 peers. For jumbo frames, set it on both sides: it
+/// also says how large the segments may be that the peer sends.
+pub const UTCP_OPTION_LARGEST_DATAGRAM: c_int = 21;
 
 /// NewReno, RFC 5681.
 pub const UTCP_CONGESTION_NEWRENO: c_int = 1;
 /// CUBIC, RFC 9438.
 pub const UTCP_CONGESTION_CUBIC: c_int = 2;
+/// BBR version 3, draft-ietf-ccwg-bbr: fills lossy links, where the others cannot, and keeps queues short. Tolerates 5 %
+/// of loss before it slows down, which loss-based flows beside it at a shallow buffer pay for (docs/congestion.md).
+pub const UTCP_CONGESTION_BBR: c_int = 3;
 
 /// Chains and keys beyond this size cannot be meant.
 const LARGEST_CREDENTIAL: usize = 1 << 20;
@@ -116,6 +126,7 @@ pub(super) fn algorithm(number: u64) -> Result<Algorithm, Error> {
     match number {
         n if n == UTCP_CONGESTION_NEWRENO as u64 => Ok(Algorithm::NewReno),
         n if n == UTCP_CONGESTION_CUBIC as u64 => Ok(Algorithm::Cubic),
+        n if n == UTCP_CONGESTION_BBR as u64 => Ok(Algorithm::Bbr),
         _ => Err(Error::Range),
     }
 }
@@ -153,6 +164,14 @@ fn set(config: &mut Config, option: c_int, value: u64) -> Result<(), Error> {
         UTCP_OPTION_HANDSHAKE_TIMEOUT => next.handshake_timeout = value,
         UTCP_OPTION_DEAD_TIMEOUT => next.dead_timeout = value,
         UTCP_OPTION_MEMORY_BUDGET => next.memory_budget = value,
+        UTCP_OPTION_PATH_MTU_DISCOVERY => {
+            next.path_mtu_discovery = match value {
+                0 => false,
+                1 => true,
+                _ => return Err(Error::Argument),
+            };
+        }
+        UTCP_OPTION_LARGEST_DATAGRAM => next.largest_datagram = number()?,
         _ => return Err(Error::Range),
     }
     next.check()?;

@@ -4,7 +4,7 @@ use crate::ffi::error::{
 };
 use std::ptr::{null, null_mut};
 
-fn options(config: &Config) -> [u64; 12] {
+fn options(config: &Config) -> [u64; 14] {
     [
         config.client_certificate as u64,
         u64::from(config.security_level),
@@ -18,12 +18,14 @@ fn options(config: &Config) -> [u64; 12] {
         config.handshake_timeout,
         config.dead_timeout,
         config.memory_budget,
+        u64::from(config.path_mtu_discovery),
+        config.largest_datagram as u64,
     ]
 }
 
 #[test]
 fn every_option_takes_its_documented_bounds_and_nothing_beyond() {
-    let bounds: [(c_int, u64, u64, Error); 12] = [
+    let bounds: [(c_int, u64, u64, Error); 14] = [
         (UTCP_OPTION_CLIENT_CERTIFICATE, 0, 2, Error::Range),
         (UTCP_OPTION_SECURITY_LEVEL, 0, 5, Error::Argument),
         (UTCP_OPTION_MAX_CONNECTIONS, 1, 1_048_576, Error::Argument),
@@ -41,7 +43,7 @@ fn every_option_takes_its_documented_bounds_and_nothing_beyond() {
             1_073_741_824,
             Error::Argument,
         ),
-        (UTCP_OPTION_CONGESTION, 1, 2, Error::Range),
+        (UTCP_OPTION_CONGESTION, 1, 3, Error::Range),
         (UTCP_OPTION_DATAGRAM_SIZE, 576, 65_507, Error::Argument),
         (
             UTCP_OPTION_HANDSHAKE_TIMEOUT,
@@ -56,6 +58,8 @@ fn every_option_takes_its_documented_bounds_and_nothing_beyond() {
             Error::Argument,
         ),
         (UTCP_OPTION_MEMORY_BUDGET, 65_536, u64::MAX, Error::Argument),
+        (UTCP_OPTION_PATH_MTU_DISCOVERY, 0, 1, Error::Argument),
+        (UTCP_OPTION_LARGEST_DATAGRAM, 576, 16_421, Error::Argument),
     ];
     for (index, (option, least, most, error)) in bounds.into_iter().enumerate() {
         let mut config = Config {

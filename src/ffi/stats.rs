@@ -145,7 +145,7 @@ pub struct utcp_connection_stats {
     pub state: u32,
     /// Circuits open now, the control circuit included.
     pub circuits: u32,
-    /// Largest UDP payload sent, bytes.
+    /// Largest UDP payload sent, bytes: what the path is known, or expected, to carry.
     pub datagram_size: u32,
     /// Smoothed round-trip time over all circuits, microseconds; 0: no sample yet.
     pub srtt: u64,
@@ -193,6 +193,12 @@ pub struct utcp_connection_stats {
     pub dropped_memory: u64,
     /// Handshake messages dropped: in a session that is established.
     pub dropped_peer_handshake: u64,
+    /// Probes of the path's MTU sent.
+    pub path_probes_sent: u64,
+    /// Times that datagrams of the size in use were found not to arrive (any more), while small ones did.
+    pub path_black_holes: u64,
+    /// Path probes dropped: more at once than are answered; and answers that nothing waits for.
+    pub dropped_path_probe: u64,
 }
 
 // SAFETY: repr(C), Copy, the size comes first, all else is integers.
@@ -323,6 +329,9 @@ fn connection_stats(info: &ConnectionInfo, role: u32, state: u32) -> utcp_connec
         dropped_limit: info.stats.dropped_limit,
         dropped_memory: info.stats.dropped_memory,
         dropped_peer_handshake: info.stats.dropped_peer_handshake,
+        path_probes_sent: info.stats.path_probes_sent,
+        path_black_holes: info.stats.path_black_holes,
+        dropped_path_probe: info.stats.dropped_path_probe,
     }
 }
 

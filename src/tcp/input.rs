@@ -80,7 +80,8 @@ impl Tcb {
         self.sack = syn.options.sack_permitted;
         self.ecn.on_syn_in(syn);
         // RFC 9293 section 3.7.1: 536 if none is said. At least 64, so that no peer can make us send crumbs.
-        let mss = self.mss.min(syn.options.mss.unwrap_or(536).max(64));
+        self.peer_mss = syn.options.mss.unwrap_or(536).max(64);
+        let mss = self.path_mss.min(self.peer_mss);
         if mss != self.mss || self.board.is_empty() {
             self.mss = mss;
             self.congestion.set_mss(mss, self.recovery.is_none());
@@ -414,7 +415,7 @@ impl Tcb {
                 rtt,
                 srtt: self.rtt.srtt(),
                 min_rtt: self.rtt.min(),
-                window_limited: self.was_window_limited(prior_in_flight),
+                window_limited: self.was_window_limited(una, prior_in_flight),
                 in_recovery: self.recovery.is_some_and(|r| r.prr.is_some()),
                 round,
                 ce,
@@ -438,15 +439,11 @@ impl Tcb {
         }
     }
 
-    /// Whether the congestion window was in use (RFC 7661 section 4.1; in slow start half of it is enough, since it
-    /// doubles in a round trip).
-    fn was_window_limited(&self, flight: u64) -> bool {
-        let cwnd = self.congestion.cwnd();
-        if cwnd < self.congestion.ssthresh() {
-            2 * flight >= cwnd
-        } else {
-            flight + 2 * u64::from(self.mss) >= cwnd
-        }
+    /// Whether the congestion window was the limit when what is acknowledged now was under way (RFC 7661 section 4.1; in
+    /// slow start half of it is enough, since it doubles in a round trip).
+    fn was_window_limited(&self, una: Seq, flight: u64) -> bool {
+        let filled = self.filled.is_some_and(|end| una <= end);
+        filled || (self.congestion.in_slow_start() && 2 * flight >= self.congestion.cwnd())
     }
 
     /// SND.UNA moves: acknowledged data leaves the queue, and the timer starts anew.

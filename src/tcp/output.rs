@@ -5,7 +5,7 @@ use super::congestion::INITIAL_WINDOW;
 use super::recovery::frto::Frto;
 use super::recovery::rate::Departure;
 use super::recovery::scoreboard::Sent;
-use super::segment::{Flags, MAX_SACK_BLOCKS, Options, SackBlocks, Segment};
+use super::segment::{Flags, Options, SackBlocks, Segment};
 use super::seq::Seq;
 use super::state::State;
 use super::tcb::{Recovery, Tcb};
@@ -188,7 +188,7 @@ impl Tcb {
                 blocks.push(around.0, around.1);
             }
         }
-        for &(start, end) in self.receive.sack_blocks(MAX_SACK_BLOCKS).as_slice() {
+        for &(start, end) in self.receive.sack_blocks().as_slice() {
             if !blocks.as_slice().contains(&(start, end)) {
                 blocks.push(start, end);
             }
@@ -217,7 +217,7 @@ impl Tcb {
             plan.edge = self.window.edge();
             Flags::SYN
         };
-        plan.options.mss = Some(self.mss);
+        plan.options.mss = Some(self.announced_mss);
         plan.options.window_scale = (!answers || self.window.shift() > 0 || self.snd_shift > 0)
             .then(|| self.window.shift());
         plan.options.sack_permitted = !answers || self.sack;
@@ -273,7 +273,10 @@ impl Tcb {
             return true;
         }
         let limited = u64::from(self.duplicate_acks.min(2)) * u64::from(self.mss);
-        flight + len <= self.congestion.cwnd() + limited
+        // The window is a fraction of a segment more or less than what fits: rounded, as it would be counted in
+        // segments. Cut off, a small window would on average be half a segment smaller than what the algorithm says.
+        let rounding = u64::from(self.mss) / 2;
+        flight + len <= self.congestion.cwnd() + limited + rounding
     }
 
     /// What was lost goes out first.
@@ -479,7 +482,11 @@ impl Tcb {
         } else {
             Time::NEVER
         };
-        if !waiting && self.window_allows(u64::from(self.mss)) {
+        if !self.window_allows(u64::from(self.mss)) {
+            if waiting {
+                self.filled = Some(self.snd_nxt);
+            }
+        } else if !waiting {
             self.board.set_app_limited();
         }
         if self.discard && self.state == State::FinWait2 && self.wait_at == Time::NEVER {

@@ -7,8 +7,9 @@ use super::segment::{MAX_SACK_BLOCKS, SackBlocks};
 use super::seq::Seq;
 use crate::pool::{BLOCK_SIZE, Block, Pool};
 
-/// Ranges of out-of-order data that are remembered; a peer that makes more holes has its segments dropped.
-pub const MAX_RANGES: usize = 64;
+/// Ranges of out-of-order data that are remembered; a peer that makes more holes has its segments dropped. A path with 3 %
+/// of loss at 1 Gbit/s and 200 ms makes a thousand.
+pub const MAX_RANGES: usize = 4_096;
 
 /// What became of a segment's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +33,12 @@ pub struct ReceiveQueue {
     readable: usize,
     /// RCV.NXT as far as data goes: the octet after the readable ones.
     next: Seq,
-    /// Out-of-order ranges, the most recently changed first (RFC 2018 section 4).
+    /// Out-of-order ranges, in the order of sequence numbers, apart from each other.
     ranges: Vec<(Seq, Seq)>,
+    /// Where those start that changed last, the latest first (RFC 2018 section 4). May name ranges that are gone.
+    recent: [Option<Seq>; MAX_SACK_BLOCKS],
+    /// Octets in all ranges.
+    out_of_order: usize,
 }
 
 impl ReceiveQueue {
@@ -45,6 +50,8 @@ impl ReceiveQueue {
             readable: 0,
             next,
             ranges: Vec::new(),
+            recent: [None; MAX_SACK_BLOCKS],
+            out_of_order: 0,
         }
     }
 
@@ -60,7 +67,7 @@ impl ReceiveQueue {
 
     /// Octets held out of order.
     pub fn out_of_order(&self) -> usize {
-        self.ranges.iter().map(|&(s, e)| (e - s) as usize).sum()
+        self.out_of_order
     }
 
     /// Whether there are holes.
@@ -68,21 +75,24 @@ impl ReceiveQueue {
         !self.ranges.is_empty()
     }
 
-    /// The ranges to report, most recent first.
-    pub fn sack_blocks(&self, most: usize) -> SackBlocks {
+    /// The ranges to report, the most recently changed first.
+    pub fn sack_blocks(&self) -> SackBlocks {
         let mut blocks = SackBlocks::default();
-        for &(start, end) in self.ranges.iter().take(most.min(MAX_SACK_BLOCKS)) {
-            blocks.push(start, end);
+        for seq in self.recent.iter().flatten() {
+            if let Some((start, end)) = self.range_around(*seq, *seq + 1)
+                && !blocks.as_slice().contains(&(start, end))
+            {
+                blocks.push(start, end);
+            }
         }
         blocks
     }
 
     /// The range of out-of-order data that `start..end` lies in.
     pub fn range_around(&self, start: Seq, end: Seq) -> Option<(Seq, Seq)> {
-        self.ranges
-            .iter()
-            .find(|&&(s, e)| s <= start && end <= e)
-            .copied()
+        let at = self.ranges.partition_point(|&(_, e)| e <= start);
+        let &(s, e) = self.ranges.get(at)?;
+        (s <= start && end <= e).then_some((s, e))
     }
 
     /// Stores `data`, which starts at `seq` and lies in the window.
@@ -96,10 +106,10 @@ impl ReceiveQueue {
         } else {
             (seq, data)
         };
-        if self.ranges.iter().any(|&(s, e)| s <= seq && end <= e) {
+        if self.range_around(seq, end).is_some() {
             return Stored::Duplicate;
         }
-        if seq > self.next && self.ranges.len() >= MAX_RANGES && !self.touches(seq, end) {
+        if seq > self.next && self.ranges.len() >= MAX_RANGES && self.touched(seq, end).is_empty() {
             return Stored::Dropped;
         }
         let offset = self.readable + (seq - self.next) as usize;
@@ -114,32 +124,42 @@ impl ReceiveQueue {
             return Stored::OutOfOrder;
         }
         // The merged range now starts at RCV.NXT: it becomes readable.
-        if let Some(at) = self.ranges.iter().position(|&(s, _)| s == self.next) {
-            let (_, end) = self.ranges.remove(at);
-            self.readable += (end - self.next) as usize;
-            self.next = end;
-        }
+        let (_, end) = self.ranges.remove(0);
+        let more = (end - self.next) as usize;
+        self.out_of_order -= more;
+        self.readable += more;
+        self.next = end;
         if self.ranges.is_empty() {
             self.ranges = Vec::new();
         }
         Stored::InOrder
     }
 
-    /// Whether `[start, end)` overlaps or adjoins a range.
-    fn touches(&self, start: Seq, end: Seq) -> bool {
-        self.ranges.iter().any(|&(s, e)| s <= end && start <= e)
+    /// The ranges that `[start, end)` overlaps or adjoins, by their places.
+    fn touched(&self, start: Seq, end: Seq) -> std::ops::Range<usize> {
+        let from = self.ranges.partition_point(|&(_, e)| e < start);
+        let to = self.ranges.partition_point(|&(s, _)| s <= end);
+        from..to.max(from)
     }
 
     fn merge(&mut self, mut start: Seq, mut end: Seq) {
-        self.ranges.retain(|&(s, e)| {
-            let apart = e < start || end < s;
-            if !apart {
-                start = start.min(s);
-                end = end.max(e);
-            }
-            apart
-        });
-        self.ranges.insert(0, (start, end));
+        let touched = self.touched(start, end);
+        for &(s, e) in &self.ranges[touched.clone()] {
+            start = start.min(s);
+            end = end.max(e);
+            self.out_of_order -= (e - s) as usize;
+        }
+        self.out_of_order += (end - start) as usize;
+        self.ranges.splice(touched, [(start, end)]);
+        // A range that was merged into this one is named once: by where it now starts.
+        let mut recent = [None; MAX_SACK_BLOCKS];
+        recent[0] = Some(start);
+        let others = self.recent.iter().flatten();
+        let others = others.filter(|&&s| s < start || s >= end);
+        for (slot, &seq) in recent[1..].iter_mut().zip(others) {
+            *slot = Some(seq);
+        }
+        self.recent = recent;
     }
 
     /// Writes at `offset` from the first unread octet; false when the pool is exhausted (nothing counts as written).
@@ -209,7 +229,7 @@ impl ReceiveQueue {
 
     /// Forgets the out-of-order data, which the peer will have to send again (RFC 2018 section 8).
     pub fn renege(&mut self, pool: &mut Pool) {
-        self.ranges = Vec::new();
+        self.forget_ranges();
         let keep = (self.head + self.readable).div_ceil(BLOCK_SIZE);
         for block in self.blocks.drain(keep.min(self.blocks.len())..).flatten() {
             pool.give(block);
@@ -219,13 +239,19 @@ impl ReceiveQueue {
         }
     }
 
+    fn forget_ranges(&mut self) {
+        self.ranges = Vec::new();
+        self.recent = [None; MAX_SACK_BLOCKS];
+        self.out_of_order = 0;
+    }
+
     /// Gives everything back.
     pub fn clear(&mut self, pool: &mut Pool) {
         for block in self.blocks.drain(..).flatten() {
             pool.give(block);
         }
         self.blocks = VecDeque::new();
-        self.ranges = Vec::new();
+        self.forget_ranges();
         self.head = 0;
         self.readable = 0;
     }
@@ -264,7 +290,7 @@ mod tests {
         queue.store(&mut pool, Seq(300), &[0; 10]);
         queue.store(&mut pool, Seq(200), &[0; 10]);
         assert_eq!(
-            queue.sack_blocks(4).as_slice(),
+            queue.sack_blocks().as_slice(),
             [
                 (Seq(200), Seq(210)),
                 (Seq(300), Seq(310)),
@@ -274,7 +300,7 @@ mod tests {
         assert_eq!(queue.store(&mut pool, Seq(302), &[0; 5]), Stored::Duplicate);
         queue.store(&mut pool, Seq(110), &[0; 90]);
         assert_eq!(
-            queue.sack_blocks(4).as_slice(),
+            queue.sack_blocks().as_slice(),
             [(Seq(100), Seq(210)), (Seq(300), Seq(310))]
         );
     }
@@ -289,7 +315,7 @@ mod tests {
                 Stored::OutOfOrder
             );
         }
-        assert_eq!(queue.store(&mut pool, Seq(9_000), &[0; 2]), Stored::Dropped);
+        assert_eq!(queue.store(&mut pool, Seq(90_000), &[0; 2]), Stored::Dropped);
         assert_eq!(queue.store(&mut pool, Seq(0), &[0; 2]), Stored::InOrder);
     }
 

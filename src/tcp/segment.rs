@@ -79,6 +79,16 @@ impl SackBlocks {
     }
 }
 
+/// A probe of the path's MTU, or the answer to one (docs/tortp.md, section 8). It travels as an option of a segment that
+/// is not TCP's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathProbe {
+    /// The peer wants to hear that a datagram of this size has arrived.
+    Request(u32),
+    /// The request with this token has arrived.
+    Answer(u32),
+}
+
 /// The TCP options that this implementation understands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -93,6 +103,8 @@ pub struct Options {
     /// The relay's circuit number, on the first SYN of a circuit only. It travels as an experimental
     /// option (RFC 6994): kind 254, length 8, ExID 0x7554, 4 octets of number.
     pub circuit_number: Option<u32>,
+    /// The segment is a probe of the path, or answers one, and no TCP segment.
+    pub path_probe: Option<PathProbe>,
     /// Segments received that routers had marked as having met congestion (docs/tortp.md section 5): kind 254, length
     /// 8, ExID 0x7545, 4 octets.
     pub ce_count: Option<u32>,

@@ -1,6 +1,6 @@
 //! The transmission control block of one circuit, as the relay sees it: open, read, write, finish, close, abort.
 
-use super::congestion::{Algorithm, Congestion};
+use super::congestion::{Algorithm, Congestion, INITIAL_WINDOW};
 use super::ecn::Ecn;
 use super::output::Reset;
 use super::pacing::Pacer;
@@ -33,7 +33,8 @@ const MIN_UNSENT: u64 = 16 * 1024;
 /// What a circuit starts with.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// The largest segment (options and data) that fits our datagrams: announced, and a bound for what is sent.
+    /// The largest segment (options and data) that our datagrams may ever carry: announced, and a bound for what is sent
+    /// until [`Tcb::set_path_mss`] says what the path carries.
     pub mss: u16,
     /// Octets held for sending.
     pub send_buffer: usize,
@@ -96,8 +97,14 @@ pub struct Tcb {
     pub(super) snd_wl2: Seq,
     pub(super) snd_shift: u8,
     pub(super) max_snd_wnd: u32,
-    /// The largest segment (options and data) that both sides take.
+    /// The largest segment (options and data) that the path carries and the peer takes.
     pub(super) mss: u16,
+    /// What our SYN says.
+    pub(super) announced_mss: u16,
+    /// What the path carries.
+    pub(super) path_mss: u16,
+    /// What the peer takes.
+    pub(super) peer_mss: u16,
     /// The circuit number announced on our SYN, if we open.
     pub(super) number: Option<u32>,
     pub(super) queue: SendQueue,
@@ -121,6 +128,8 @@ pub struct Tcb {
     pub(super) congestion: Congestion,
     /// The siblings' common window is the limit, not our own: what happens is told to it.
     pub(super) signals: Option<Box<Signals>>,
+    /// SND.NXT when the congestion window last held something back.
+    pub(super) filled: Option<Seq>,
     /// A round trip is over when this is acknowledged.
     pub(super) round_end: Seq,
     /// The peer takes SACK blocks and sends them.
@@ -188,6 +197,9 @@ impl Tcb {
             snd_shift: 0,
             max_snd_wnd: 0,
             mss: settings.mss,
+            announced_mss: settings.mss,
+            path_mss: settings.mss,
+            peer_mss: u16::MAX,
             number: None,
             queue: SendQueue::default(),
             queue_start: iss + 1,
@@ -207,8 +219,9 @@ impl Tcb {
             tail: None,
             ecn: Ecn::new(settings.ecn),
             signals: None,
+            filled: None,
             round_end: iss,
-            congestion: Congestion::new(settings.congestion, settings.mss),
+            congestion: Congestion::new(settings.congestion, settings.mss, settings.srtt, iss.0),
             sack: false,
             duplicate_acks: 0,
             delivery_rate: 0,
@@ -478,13 +491,39 @@ impl Tcb {
 
     /// Changes congestion control.
     pub fn set_congestion(&mut self, algorithm: Algorithm) {
-        self.congestion.switch(algorithm);
+        self.congestion.switch(algorithm, self.rtt.srtt());
     }
 
     /// Caps the sending rate in octets per second; zero removes the cap.
     pub fn set_rate(&mut self, rate: u64) {
         self.rate = rate;
         self.pacer.reset();
+    }
+
+    /// The largest segment (options and data) that the path carries has become known, or has changed. Of segments that
+    /// have to be sent again, larger ones are cut.
+    pub fn set_path_mss(&mut self, mss: u16) {
+        self.path_mss = mss;
+        let mss = mss.min(self.peer_mss);
+        if mss != self.mss {
+            let initial = INITIAL_WINDOW * u64::from(self.mss);
+            let untouched = self.recovery.is_none() && self.congestion.cwnd() == initial;
+            self.mss = mss;
+            self.congestion.set_mss(mss, untouched);
+        }
+    }
+
+    /// The path has stopped to carry segments of the size that was sent: what was timed out for that is sent again at
+    /// once, without a further sign of congestion.
+    pub fn path_shrank(&mut self, now: Time) {
+        if self.rtt.backoff() > 0 && !self.board.is_empty() {
+            self.rtt.reset_backoff();
+            self.board.mark_lost_until(now, |_, _| {});
+            if let Some(recovery) = &mut self.recovery {
+                recovery.frto = None;
+            }
+            self.retransmit_at = now + self.rtt.rto();
+        }
     }
 
     /// Octets held for sending.

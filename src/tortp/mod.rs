@@ -18,7 +18,10 @@ pub mod raw;
 pub mod translate;
 
 pub use malformed::Malformed;
-pub use parsed::{encode, encode_header, encoded_len, segments};
+pub use parsed::{
+    EMPTY_PATH_PROBE, encode, encode_header, encode_path_probe, encoded_len, is_path_probe,
+    segments,
+};
 pub use raw::{
     DATAGRAM_HEADER, MAX_PAYLOAD, MAX_SEGMENT_HEADER, MIN_SEGMENT_HEADER, RawSegment, VERSION,
     begin, check,

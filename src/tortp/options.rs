@@ -9,12 +9,13 @@
 //! | 4 | 2 | SACK permitted | RFC 2018 section 2 |
 //! | 5 | 2 + 8n, n from 1 to 4 | SACK | RFC 2018 section 3 |
 //! | 254 | 8 | ExID 0x7554: circuit number | RFC 6994, docs/tortp.md |
+//! | 254 | 8 | ExID 0x7550: path probe; 0x7551: its answer | RFC 6994, docs/tortp.md |
 //! | 254 | 8 | ExID 0x7545: count of marked segments | RFC 6994, docs/tortp.md |
 //!
 //! All others are skipped by their length.
 
 use super::Malformed;
-use crate::tcp::segment::{MAX_SACK_BLOCKS, Options};
+use crate::tcp::segment::{MAX_SACK_BLOCKS, Options, PathProbe};
 use crate::tcp::seq::Seq;
 
 /// The most octets of options in a TCP header.
@@ -28,6 +29,12 @@ pub const CIRCUIT_NUMBER_EXID: u16 = 0x7554;
 
 /// The experiment identifier (RFC 6994) of the count of segments that arrived marked.
 pub const CE_COUNT_EXID: u16 = 0x7545;
+
+/// The experiment identifier of a path probe.
+pub const PATH_PROBE_EXID: u16 = 0x7550;
+
+/// The experiment identifier of the answer to a path probe.
+pub const PATH_ANSWER_EXID: u16 = 0x7551;
 
 const END: u8 = 0;
 const NO_OPERATION: u8 = 1;
@@ -46,6 +53,7 @@ enum TcpOption<'a> {
     Sack(&'a [u8]),
     CircuitNumber(u32),
     CeCount(u32),
+    PathProbe(PathProbe),
     Unknown,
 }
 
@@ -96,6 +104,8 @@ fn classify(kind: u8, value: &[u8]) -> Result<TcpOption<'_>, Malformed> {
             match u16::from_be_bytes([x, y]) {
                 CIRCUIT_NUMBER_EXID => TcpOption::CircuitNumber(number()?),
                 CE_COUNT_EXID => TcpOption::CeCount(number()?),
+                PATH_PROBE_EXID => TcpOption::PathProbe(PathProbe::Request(number()?)),
+                PATH_ANSWER_EXID => TcpOption::PathProbe(PathProbe::Answer(number()?)),
                 _ => TcpOption::Unknown,
             }
         }
@@ -140,6 +150,7 @@ pub fn parse(octets: &[u8]) -> Result<Options, Malformed> {
             }
             TcpOption::CircuitNumber(number) => options.circuit_number = Some(number),
             TcpOption::CeCount(count) => options.ce_count = Some(count),
+            TcpOption::PathProbe(probe) => options.path_probe = Some(probe),
             TcpOption::Unknown => {}
         }
     }
@@ -157,7 +168,8 @@ fn len_without_sack(options: &Options) -> usize {
         0
     };
     let ce_count = if options.ce_count.is_some() { 8 } else { 0 };
-    mss + window_scale + sack_permitted + circuit_number + ce_count
+    let path_probe = if options.path_probe.is_some() { 8 } else { 0 };
+    mss + window_scale + sack_permitted + circuit_number + ce_count + path_probe
 }
 
 /// How many SACK blocks fit beside the other options, which go first.
@@ -203,6 +215,15 @@ pub fn encode(options: &Options, out: &mut [u8; MAX_LEN]) -> usize {
         let [x, y] = CE_COUNT_EXID.to_be_bytes();
         put(&[EXPERIMENT, 8, x, y]);
         put(&count.to_be_bytes());
+    }
+    if let Some(probe) = options.path_probe {
+        let (exid, token) = match probe {
+            PathProbe::Request(token) => (PATH_PROBE_EXID, token),
+            PathProbe::Answer(token) => (PATH_ANSWER_EXID, token),
+        };
+        let [x, y] = exid.to_be_bytes();
+        put(&[EXPERIMENT, 8, x, y]);
+        put(&token.to_be_bytes());
     }
     let blocks = sack_blocks(options, len_without_sack(options));
     if blocks > 0 {

@@ -2,7 +2,7 @@
 
 use super::options;
 use super::raw::{self, MAX_PAYLOAD, RawSegment};
-use crate::tcp::segment::{Flags, Options, Segment};
+use crate::tcp::segment::{Flags, Options, PathProbe, Segment};
 use crate::tcp::seq::Seq;
 
 /// Octets on the wire of a segment.
@@ -66,15 +66,53 @@ pub fn segments(datagram: &[u8]) -> impl Iterator<Item = (u32, Segment<'_>)> {
     raw::segments(datagram).map_while(|raw| Some((raw.circuit, parse(&raw)?)))
 }
 
+/// The circuit identifier that path probes and their answers have: that of control.
+const PATH_PROBE_CIRCUIT: u32 = 0;
+
+/// Octets of a datagram that holds nothing but a path probe without padding.
+pub const EMPTY_PATH_PROBE: usize = raw::DATAGRAM_HEADER + raw::MIN_SEGMENT_HEADER + 8;
+
+/// Appends a path probe or its answer, with `padding` octets of zeros as its payload.
+pub fn encode_path_probe(probe: PathProbe, padding: usize, out: &mut Vec<u8>) {
+    let padding = padding.min(MAX_PAYLOAD);
+    let options = Options {
+        path_probe: Some(probe),
+        ..Options::default()
+    };
+    encode_header(
+        PATH_PROBE_CIRCUIT,
+        Flags::default(),
+        Seq(0),
+        Seq(0),
+        0,
+        &options,
+        padding as u16,
+        out,
+    );
+    out.resize(out.len() + padding, 0);
+}
+
+/// Whether a segment is a path probe or the answer to one, and so not for TCP.
+pub fn is_path_probe(raw: &RawSegment<'_>) -> bool {
+    may_be_path_probe(raw) && options::parse(raw.options).is_ok_and(|o| o.path_probe.is_some())
+}
+
+/// No segment of TCP is without flags.
+fn may_be_path_probe(raw: &RawSegment<'_>) -> bool {
+    raw.circuit == PATH_PROBE_CIRCUIT && raw.flags == Flags::default()
+}
+
 /// Understands the options of a segment; `None` if they are malformed.
 ///
 /// Options that have a meaning on a SYN only are left out of other segments (RFC 9293 section 3.7.1, RFC 7323
-/// section 2.2, RFC 2018 section 2).
+/// section 2.2, RFC 2018 section 2), and that of a path probe out of those that are TCP's.
 fn parse<'a>(raw: &RawSegment<'a>) -> Option<Segment<'a>> {
     let mut options = options::parse(raw.options).ok()?;
+    options.path_probe = options.path_probe.filter(|_| may_be_path_probe(raw));
     if !raw.flags.has(Flags::SYN) {
         options = Options {
             sack: options.sack,
+            path_probe: options.path_probe,
             ce_count: options.ce_count,
             ..Options::default()
         };

@@ -48,8 +48,9 @@ pub fn record(time: Time, packet: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Appends a record for each segment of a datagram's plaintext, as TCP/IP packets from `sender`, which has
-/// the DTLS role `role`, to `receiver`. Returns how many were left out because they cannot be translated:
-/// none if the datagram passes [`check`](super::check) and both addresses are of one family.
+/// the DTLS role `role`, to `receiver`. Path probes are no TCP, and not among them. Returns how many were left out
+/// because they cannot be translated: none if the datagram passes [`check`](super::check) and both addresses are of
+/// one family.
 pub fn datagram(
     time: Time,
     plaintext: &[u8],
@@ -60,7 +61,7 @@ pub fn datagram(
 ) -> usize {
     let mut packet = Vec::new();
     let mut left_out = 0;
-    for segment in raw::segments(plaintext) {
+    for segment in raw::segments(plaintext).filter(|s| !super::is_path_probe(s)) {
         let flow = flow(segment.circuit, sender, receiver, role);
         match to_packet(&segment, &flow, &mut packet) {
             Ok(()) => record(time, &packet, out),

@@ -44,6 +44,7 @@ enum Kind {
     Corrupt(f64),
     Rate(Bottleneck),
     Mtu(usize),
+    Without(usize),
     Blackout(Time, Time),
 }
 
@@ -190,6 +191,10 @@ impl Link {
     pub fn mtu(self, largest: usize) -> Link {
         self.stage(Kind::Mtu(largest))
     }
+    /// Drops payloads of exactly this size.
+    pub fn without(self, size: usize) -> Link {
+        self.stage(Kind::Without(size))
+    }
     /// Drops everything that enters within `from..until`.
     pub fn blackout(self, from: Time, until: Time) -> Link {
         self.stage(Kind::Blackout(from, until))
@@ -277,6 +282,7 @@ impl Link {
                 None => Passed::default(),
             },
             Kind::Mtu(largest) if packet.data.len() > *largest => Passed::default(),
+            Kind::Without(size) if packet.data.len() == *size => Passed::default(),
             Kind::Blackout(from, until) if (*from..*until).contains(&now) => Passed::default(),
             _ => Passed::one(now, packet),
         };

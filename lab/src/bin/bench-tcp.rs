@@ -1,5 +1,6 @@
 //! `make bench-tcp`.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +10,7 @@ use utcp_lab::bench::{self, Extent, Job};
 use utcp_lab::contestant::{self, Contestant};
 use utcp_lab::path::Path;
 use utcp_lab::scenario::{self, Scenario};
-use utcp_lab::{report, trace};
+use utcp_lab::{plot, report, targets, trace};
 
 /// utcp's TCP over emulated links in virtual time, beside others.
 #[derive(Parser)]
@@ -135,11 +136,19 @@ fn bench(arguments: Arguments) -> Result<(), String> {
         .unwrap_or(if arguments.quick { 1 } else { 5 });
     let results = bench::run(&jobs, seeds);
     report::tables(&scenarios, &results);
-    report::write_json(&arguments.out, &results, seeds, arguments.quick)
-        .map_err(|e| format!("{}: {e}", arguments.out.display()))?;
+    let verdicts = targets::judge(&results);
+    let failed = |e: &dyn Display| format!("{}: {e}", arguments.out.display());
+    report::write_json(&arguments.out, &results, &verdicts, seeds, arguments.quick)
+        .map_err(|e| failed(&e))?;
+    plot::all(&arguments.out, &results).map_err(|e| failed(&e))?;
+    println!(
+        "\nresults.json and plots are in {}",
+        arguments.out.display()
+    );
     if arguments.quick {
-        println!("QUICK: {seeds} seed, fewer points; not for the record");
+        println!("QUICK: {seeds} seed(s), fewer points: not for the record");
     }
+    report::verdicts(&verdicts);
     Ok(())
 }
 

@@ -1,12 +1,12 @@
 //! Datagrams in: each segment to its circuit, to a tombstone, or to nobody.
 
-use super::{CONTROL, Circuits, Reply, SILENCE};
+use super::{CONTROL, Circuits, PATH_PROBES_BOUND, Reply, SILENCE};
 use crate::connection::circuit::Circuit;
 use crate::connection::tombstones::Tombstone;
 use crate::endpoint::Role;
 use crate::endpoint::shared::Shared;
 use crate::error::CloseReason;
-use crate::tcp::segment::{Flags, Segment};
+use crate::tcp::segment::{Flags, PathProbe, Segment};
 use crate::tcp::seq::Seq;
 use crate::tcp::{Rejected, Reset, State, Tcb, reset_for};
 use crate::time::Time;
@@ -33,8 +33,20 @@ impl Circuits {
         }
         self.last_received = now;
         for (wire, segment) in tortp::segments(plain) {
+            if let Some(probe) = segment.options.path_probe {
+                self.path_probe_received(probe);
+                continue;
+            }
             self.stats.segments_received += 1;
             self.deliver(now, wire, &segment, shared);
+        }
+    }
+
+    fn path_probe_received(&mut self, probe: PathProbe) {
+        if self.path_probes.len() < PATH_PROBES_BOUND {
+            self.path_probes.push_back(probe);
+        } else {
+            self.stats.dropped_path_probe += 1;
         }
     }
 
@@ -102,7 +114,8 @@ impl Circuits {
         }
         let number = segment.options.circuit_number.unwrap_or(CONTROL);
         let iss = Seq(shared.rng.next_u32());
-        let tcb = Tcb::accept(&self.settings(shared), iss, now, &mut shared.pool, segment);
+        let mut tcb = Tcb::accept(&self.settings(shared), iss, now, &mut shared.pool, segment);
+        tcb.set_path_mss(Self::mss(self.limit));
         self.stats.payload_received += tcb.info().bytes_received;
         self.circuits
             .insert(wire, Box::new(Circuit::new(number, tcb, false)));

@@ -13,7 +13,8 @@ use crate::endpoint::timers::Owner;
 use crate::endpoint::{CircuitId, ConnectionId, EVENT_READABLE, EVENT_WRITABLE, Event, Role};
 use crate::error::{CloseReason, Error};
 use crate::stats::ConnectionStats;
-use crate::tcp::segment::Flags;
+use crate::tcp::recovery::rtt::Rtt;
+use crate::tcp::segment::{Flags, PathProbe};
 use crate::tcp::seq::Seq;
 use crate::tcp::{Settings, Tcb};
 use crate::time::{Micros, SECOND, Time};
@@ -24,6 +25,9 @@ pub const CONTROL: u32 = 0;
 
 /// Answers without a circuit (resets, acknowledgements of old FINs) that wait to be sent; more are not made.
 const REPLIES_BOUND: usize = 1_024;
+
+/// Path probes of one datagram that are looked at.
+const PATH_PROBES_BOUND: usize = 4;
 
 /// Octets that the pool must have free before writers that it held back are told.
 pub const MEMORY_FOR_WRITERS: u64 = 32 * 1024;
@@ -44,8 +48,14 @@ struct Reply {
 pub struct Circuits {
     id: u32,
     role: Role,
-    /// The largest TORTP datagram.
+    /// The largest TORTP datagram that is sent.
     limit: usize,
+    /// The largest that may ever be.
+    largest: usize,
+    /// Path probes, and answers to ours, that the connection has not dealt with.
+    path_probes: VecDeque<PathProbe>,
+    /// A retransmission timer has fired.
+    timed_out: bool,
     next_id: u32,
     circuits: BTreeMap<u32, Box<Circuit>>,
     /// How many of them have ended and wait for the relay to let go.
@@ -69,12 +79,16 @@ pub struct Circuits {
 }
 
 impl Circuits {
-    /// No circuits yet. `limit`: the largest plaintext of a record.
-    pub fn new(id: ConnectionId, limit: usize) -> Circuits {
+    /// No circuits yet. `largest`: the largest plaintext of a record that may ever be sent, and the one that is until
+    /// [`Circuits::set_limit`].
+    pub fn new(id: ConnectionId, largest: usize) -> Circuits {
         Circuits {
             id: id.0 as u32,
             role: Role::Client,
-            limit,
+            limit: largest,
+            largest,
+            path_probes: VecDeque::new(),
+            timed_out: false,
             next_id: 0,
             circuits: BTreeMap::new(),
             buried: 0,
@@ -102,7 +116,8 @@ impl Circuits {
         };
         self.last_received = now;
         let iss = Seq(shared.rng.next_u32());
-        let tcb = Tcb::open(&self.settings(shared), iss, None);
+        let mut tcb = Tcb::open(&self.settings(shared), iss, None);
+        tcb.set_path_mss(Self::mss(self.limit));
         self.circuits
             .insert(CONTROL, Box::new(Circuit::new(CONTROL, tcb, true)));
         self.activate(CONTROL);
@@ -113,10 +128,61 @@ impl Circuits {
         CircuitId(u64::from(self.id) << 32 | u64::from(wire))
     }
 
-    fn settings(&self, shared: &Shared) -> Settings {
+    /// The largest segment (options and data) that fits a datagram of this size.
+    fn mss(limit: usize) -> u16 {
         let overhead = tortp::DATAGRAM_HEADER + tortp::MIN_SEGMENT_HEADER + 4;
+        limit.saturating_sub(overhead).min(usize::from(u16::MAX)) as u16
+    }
+
+    /// The largest TORTP datagram that is sent.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The path carries datagrams of this size: the segments of all circuits follow.
+    pub fn set_limit(&mut self, now: Time, limit: usize, shared: &mut Shared) {
+        let shrank = limit < self.limit;
+        self.limit = limit;
+        let wires: Vec<u32> = self.circuits.keys().copied().collect();
+        for wire in wires {
+            if let Some(circuit) = self.circuits.get_mut(&wire)
+                && !circuit.buried
+            {
+                circuit.tcb.set_path_mss(Self::mss(limit));
+                if shrank {
+                    circuit.tcb.path_shrank(now);
+                    self.update_timer(wire, shared);
+                }
+                self.activate(wire);
+            }
+        }
+    }
+
+    /// A path probe or an answer to one that came in.
+    pub fn take_path_probe(&mut self) -> Option<PathProbe> {
+        self.path_probes.pop_front()
+    }
+
+    /// Whether a retransmission timer has fired since this was last asked.
+    pub fn take_timed_out(&mut self) -> bool {
+        std::mem::take(&mut self.timed_out)
+    }
+
+    /// Whether the peer has answered on the control circuit, and so is listening.
+    pub fn is_heard(&self) -> bool {
+        self.circuits
+            .get(&CONTROL)
+            .is_some_and(|control| control.tcb.state().is_synchronized())
+    }
+
+    /// How long an answer may take on this path.
+    pub fn rto(&self) -> Micros {
+        Rtt::seeded(self.srtt, self.rttvar).rto()
+    }
+
+    fn settings(&self, shared: &Shared) -> Settings {
         Settings {
-            mss: (self.limit - overhead).min(usize::from(u16::MAX)) as u16,
+            mss: Self::mss(self.largest),
             send_buffer: shared.config.send_buffer,
             receive_buffer: shared.config.receive_buffer,
             congestion: shared.config.congestion,
@@ -166,7 +232,8 @@ impl Circuits {
         }
         self.next_id = wire.wrapping_add(2);
         let iss = Seq(shared.rng.next_u32());
-        let tcb = Tcb::open(&self.settings(shared), iss, Some(number));
+        let mut tcb = Tcb::open(&self.settings(shared), iss, Some(number));
+        tcb.set_path_mss(Self::mss(self.limit));
         self.circuits
             .insert(wire, Box::new(Circuit::new(number, tcb, true)));
         *self.numbers.entry(number).or_default() += 1;
@@ -405,6 +472,7 @@ impl Circuits {
         circuit.timer = Time::NEVER;
         if circuit.tcb.deadline() <= now {
             circuit.tcb.on_timer(now, &mut shared.pool);
+            self.timed_out |= circuit.tcb.rtt().backoff() > 0;
             self.after_change(now, wire, shared);
         } else {
             self.update_timer(wire, shared);

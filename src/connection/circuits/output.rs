@@ -4,7 +4,6 @@ use super::{Circuits, REPLIES_BOUND, Reply};
 use crate::connection::circuit::DEFAULT_WEIGHT;
 use crate::endpoint::shared::Shared;
 use crate::tcp::Reset;
-use crate::tcp::recovery::rtt::Rtt;
 use crate::tcp::segment::{Flags, Options};
 use crate::tcp::seq::Seq;
 use crate::time::Time;
@@ -116,8 +115,7 @@ impl Circuits {
 
     /// Sends the reset of a circuit that was alive, until the peer confirms it.
     pub(super) fn send_reset(&mut self, wire: u32, reset: Reset) {
-        let rto = Rtt::seeded(self.srtt, self.rttvar).rto();
-        if !self.resets.insert(wire, reset, rto) {
+        if !self.resets.insert(wire, reset, self.rto()) {
             self.reply_reset(wire, reset);
         }
     }

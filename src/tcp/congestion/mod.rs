@@ -1,5 +1,6 @@
 //! Congestion control behind an enum, so that a circuit can switch while it runs and no call is indirect.
 
+pub mod bbr;
 mod cubic;
 mod hystart;
 mod newreno;
@@ -9,6 +10,7 @@ use super::recovery::rate::RateSample;
 use crate::error::Error;
 use crate::time::{MILLISECOND, Micros, SECOND, Time};
 
+use bbr::Bbr;
 use cubic::Cubic;
 use hystart::{Growth, HyStart};
 use newreno::NewReno;
@@ -23,6 +25,8 @@ pub enum Algorithm {
     /// RFC 9438.
     #[default]
     Cubic = 2,
+    /// Version 3, draft-ietf-ccwg-bbr.
+    Bbr = 3,
 }
 
 impl TryFrom<u64> for Algorithm {
@@ -32,6 +36,7 @@ impl TryFrom<u64> for Algorithm {
         match number {
             1 => Ok(Algorithm::NewReno),
             2 => Ok(Algorithm::Cubic),
+            3 => Ok(Algorithm::Bbr),
             _ => Err(Error::Range),
         }
     }
@@ -76,7 +81,7 @@ impl Windows {
 }
 
 /// What an acknowledgement tells congestion control.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Ack {
     /// When it arrived.
     pub now: Time,
@@ -109,7 +114,7 @@ pub struct Ack {
 }
 
 /// A segment that was found lost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Loss {
     /// Octets.
     pub len: u64,
@@ -123,14 +128,16 @@ pub struct Loss {
     pub app_limited: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Control {
     NewReno(NewReno),
     Cubic(Cubic),
+    /// Its state is several times that of the others.
+    Bbr(Box<Bbr>),
 }
 
 /// What a window was before it was reduced.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Saved {
     windows: Windows,
     control: Control,
@@ -145,29 +152,38 @@ pub struct Congestion {
     validation: Validation,
     /// Kept only while it can be taken back.
     saved: Option<Box<Saved>>,
+    seed: u32,
 }
 
 impl Congestion {
-    /// In slow start with the initial window.
-    pub fn new(algorithm: Algorithm, mss: u16) -> Congestion {
+    /// In slow start with the initial window. `srtt`: the round-trip time if it is known, else 0. `seed` spreads over time
+    /// what circuits would else do at once.
+    pub fn new(algorithm: Algorithm, mss: u16, srtt: Micros, seed: u32) -> Congestion {
         let mss = u64::from(mss);
+        let windows = Windows {
+            cwnd: INITIAL_WINDOW * mss,
+            ssthresh: u64::MAX,
+            mss,
+        };
         Congestion {
-            windows: Windows {
-                cwnd: INITIAL_WINDOW * mss,
-                ssthresh: u64::MAX,
-                mss,
-            },
-            control: Control::new(algorithm),
+            windows,
+            control: Control::new(algorithm, &windows, srtt, seed),
             hystart: HyStart::default(),
             validation: Validation::default(),
             saved: None,
+            seed,
         }
     }
 
-    /// Changes the algorithm; the windows stay.
-    pub fn switch(&mut self, algorithm: Algorithm) {
+    /// Changes the algorithm; the window stays.
+    pub fn switch(&mut self, algorithm: Algorithm, srtt: Micros) {
         if self.algorithm() != algorithm {
-            self.control = Control::new(algorithm);
+            let measured = matches!(self.control, Control::Bbr(_)) && !self.in_slow_start();
+            self.windows.cwnd = self.cwnd();
+            if measured {
+                self.windows.ssthresh = self.windows.cwnd;
+            }
+            self.control = Control::new(algorithm, &self.windows, srtt, self.seed);
             self.saved = None;
         }
     }
@@ -177,36 +193,49 @@ impl Congestion {
         match self.control {
             Control::NewReno(_) => Algorithm::NewReno,
             Control::Cubic(_) => Algorithm::Cubic,
+            Control::Bbr(_) => Algorithm::Bbr,
         }
     }
 
-    /// The segment size is known now: before anything was sent, the initial window follows.
+    /// The segment size is known now, or has changed: before anything was sent, the initial window follows.
     pub fn set_mss(&mut self, mss: u16, untouched: bool) {
         self.windows.mss = u64::from(mss);
         if untouched {
             self.windows.cwnd = INITIAL_WINDOW * self.windows.mss;
         }
+        if let Control::Bbr(bbr) = &mut self.control {
+            bbr.set_mss(self.windows.mss);
+        }
     }
 
     /// The congestion window in octets.
     pub fn cwnd(&self) -> u64 {
-        self.windows.cwnd
+        match &self.control {
+            Control::Bbr(bbr) => bbr.cwnd(),
+            _ => self.windows.cwnd,
+        }
     }
 
-    /// The slow start threshold in octets; `u64::MAX` before any loss.
+    /// The slow start threshold in octets; `u64::MAX` before any loss, and where there is none.
     pub fn ssthresh(&self) -> u64 {
         self.windows.ssthresh
     }
 
-    /// Whether the window doubles in a round trip, so that acknowledgements should not be spared.
+    /// Whether the window doubles in a round trip.
     pub fn in_slow_start(&self) -> bool {
-        self.windows.in_slow_start()
+        match &self.control {
+            Control::Bbr(bbr) => bbr.in_slow_start(),
+            _ => self.windows.in_slow_start(),
+        }
     }
 
     /// Octets per second; `None` while the round-trip time is unknown.
     pub fn pacing_rate(&self, srtt: Micros) -> Option<u64> {
         if srtt == 0 {
             return None;
+        }
+        if let Control::Bbr(bbr) = &self.control {
+            return Some(bbr.pacing_rate());
         }
         let percent = if self.windows.in_slow_start() {
             PACE_SLOW_START
@@ -220,30 +249,44 @@ impl Congestion {
 
     /// Octets that may leave at once at this rate.
     pub fn burst(&self, rate: u64) -> u64 {
-        (rate / (SECOND / BURST_TIME)).max(BURST_SEGMENTS * self.windows.mss)
+        match &self.control {
+            Control::Bbr(bbr) => bbr.send_quantum(),
+            _ => (rate / (SECOND / BURST_TIME)).max(BURST_SEGMENTS * self.windows.mss),
+        }
     }
 
-    /// Proportional rate reduction sets the window during recovery.
+    /// Whether proportional rate reduction leads the window through recovery.
     pub fn uses_prr(&self) -> bool {
-        true
+        !matches!(self.control, Control::Bbr(_))
     }
 
-    /// Something was sent; `in_flight` octets were before it.
+    /// Something was sent; `in_flight` octets were before it, and `delivered` octets were acknowledged so far.
     pub fn on_sent(
         &mut self,
-        _now: Time,
-        _len: u64,
-        _in_flight: u64,
-        _app_limited: bool,
-        _delivered: u64,
+        now: Time,
+        len: u64,
+        in_flight: u64,
+        app_limited: bool,
+        delivered: u64,
     ) {
+        if let Control::Bbr(bbr) = &mut self.control {
+            bbr.on_sent(now, len, in_flight, app_limited, delivered);
+        }
     }
 
     /// A segment was found lost.
-    pub fn on_lost(&mut self, _now: Time, _loss: &Loss) {}
+    pub fn on_lost(&mut self, now: Time, loss: &Loss) {
+        if let Control::Bbr(bbr) = &mut self.control {
+            bbr.on_lost(now, loss);
+        }
+    }
 
     /// Data was acknowledged.
     pub fn on_ack(&mut self, ack: &Ack) {
+        if let Control::Bbr(bbr) = &mut self.control {
+            bbr.on_ack(ack);
+            return;
+        }
         self.validation
             .on_ack(ack.now, ack.acked, ack.srtt, ack.round, self.windows.cwnd);
         if ack.in_recovery {
@@ -262,6 +305,7 @@ impl Congestion {
         match &mut self.control {
             Control::NewReno(newreno) => newreno.on_ack(&mut self.windows, ack.acked),
             Control::Cubic(cubic) => cubic.on_ack(&mut self.windows, ack),
+            Control::Bbr(_) => {}
         }
     }
 
@@ -286,10 +330,14 @@ impl Congestion {
     }
 
     /// Loss was detected and recovery begins: ssthresh is set. Proportional rate reduction leads cwnd there.
-    pub fn on_congestion(&mut self, _now: Time, in_flight: u64, _delivered: u64) {
+    pub fn on_congestion(&mut self, now: Time, in_flight: u64, delivered: u64) {
+        if let Control::Bbr(bbr) = &mut self.control {
+            bbr.on_recovery(now, in_flight, delivered);
+            return;
+        }
         self.saved = Some(Box::new(Saved {
             windows: self.windows,
-            control: self.control,
+            control: self.control.clone(),
         }));
         self.reduce(in_flight);
     }
@@ -300,10 +348,12 @@ impl Congestion {
         match &mut self.control {
             Control::NewReno(newreno) => newreno.on_congestion(&mut self.windows, in_use),
             Control::Cubic(cubic) => cubic.on_congestion(&mut self.windows, in_use),
+            Control::Bbr(_) => {}
         }
     }
 
     /// A router has marked what it would have dropped (RFC 3168 section 6.1.2): as for a loss, with nothing to repair.
+    /// BBR hears of it with the acknowledgement.
     pub fn on_marked(&mut self, in_flight: u64) {
         self.saved = None;
         self.reduce(in_flight);
@@ -316,12 +366,19 @@ impl Congestion {
     }
 
     /// Recovery is over (RFC 9937 section 6.2).
-    pub fn on_recovered(&mut self, _now: Time) {
-        self.windows.cwnd = self.windows.ssthresh;
+    pub fn on_recovered(&mut self, now: Time) {
+        match &mut self.control {
+            Control::Bbr(bbr) => bbr.on_recovered(now),
+            _ => self.windows.cwnd = self.windows.ssthresh,
+        }
     }
 
     /// The retransmission timer fired; `first` if it is not a repetition for the same segment (RFC 5681 section 3.1).
     pub fn on_timeout(&mut self, now: Time, in_flight: u64, first: bool, delivered: u64) {
+        if let Control::Bbr(bbr) = &mut self.control {
+            bbr.on_timeout(now, in_flight);
+            return;
+        }
         if first {
             self.on_congestion(now, in_flight, delivered);
         }
@@ -330,6 +387,9 @@ impl Congestion {
 
     /// The last reduction was for nothing: the window is as if it had not been.
     pub fn on_spurious(&mut self) {
+        if let Control::Bbr(bbr) = &mut self.control {
+            bbr.on_spurious();
+        }
         if let Some(saved) = self.saved.take() {
             self.windows = Windows {
                 cwnd: saved.windows.cwnd.max(self.windows.cwnd),
@@ -363,10 +423,13 @@ impl Congestion {
 }
 
 impl Control {
-    fn new(algorithm: Algorithm) -> Control {
+    fn new(algorithm: Algorithm, windows: &Windows, srtt: Micros, seed: u32) -> Control {
         match algorithm {
             Algorithm::NewReno => Control::NewReno(NewReno::default()),
             Algorithm::Cubic => Control::Cubic(Cubic::default()),
+            Algorithm::Bbr => {
+                Control::Bbr(Box::new(Bbr::new(windows.mss, windows.cwnd, seed, srtt)))
+            }
         }
     }
 }
@@ -407,7 +470,7 @@ mod tests {
 
     #[test]
     fn slow_start_doubles_and_stops_at_the_threshold() {
-        let mut control = Congestion::new(Algorithm::NewReno, MSS);
+        let mut control = Congestion::new(Algorithm::NewReno, MSS, 0, 1);
         let mut now = 0;
         round(&mut control, &mut now);
         assert_eq!(control.cwnd(), 20_000);
@@ -421,7 +484,7 @@ mod tests {
     #[test]
     fn a_window_that_is_not_used_does_not_grow() {
         for algorithm in [Algorithm::NewReno, Algorithm::Cubic] {
-            let mut control = Congestion::new(algorithm, MSS);
+            let mut control = Congestion::new(algorithm, MSS, 0, 1);
             control.on_ack(&Ack {
                 window_limited: false,
                 ..ack(1, 5_000)
@@ -432,7 +495,7 @@ mod tests {
 
     #[test]
     fn cubic_returns_to_its_old_window_and_beyond() {
-        let mut control = Congestion::new(Algorithm::Cubic, MSS);
+        let mut control = Congestion::new(Algorithm::Cubic, MSS, 0, 1);
         let mut now = 0;
         while control.cwnd() < 200_000 {
             round(&mut control, &mut now);
@@ -457,7 +520,7 @@ mod tests {
 
     #[test]
     fn a_timeout_leaves_one_segment_and_reduces_the_threshold_once() {
-        let mut control = Congestion::new(Algorithm::Cubic, MSS);
+        let mut control = Congestion::new(Algorithm::Cubic, MSS, 0, 1);
         control.on_timeout(Time(1), 10_000, true, 0);
         let ssthresh = control.ssthresh();
         assert_eq!((control.cwnd(), ssthresh), (1_000, 7_000));
@@ -468,7 +531,7 @@ mod tests {
     #[test]
     fn a_reduction_for_nothing_is_taken_back() {
         for algorithm in [Algorithm::NewReno, Algorithm::Cubic] {
-            let mut control = Congestion::new(algorithm, MSS);
+            let mut control = Congestion::new(algorithm, MSS, 0, 1);
             control.set_cwnd(50_000);
             control.on_congestion(Time(1), 50_000, 0);
             control.set_cwnd(20_000);
@@ -485,7 +548,7 @@ mod tests {
 
     #[test]
     fn what_was_lately_in_use_counts_at_a_loss() {
-        let mut control = Congestion::new(Algorithm::NewReno, MSS);
+        let mut control = Congestion::new(Algorithm::NewReno, MSS, 0, 1);
         control.set_cwnd(50_000);
         control.on_ack(&Ack {
             window_limited: false,
@@ -498,7 +561,7 @@ mod tests {
 
     #[test]
     fn a_window_unused_for_five_minutes_is_given_up_in_part() {
-        let mut control = Congestion::new(Algorithm::NewReno, MSS);
+        let mut control = Congestion::new(Algorithm::NewReno, MSS, 0, 1);
         control.set_cwnd(100_000);
         control.on_restart(Time(100 * SECOND), Time(0));
         assert_eq!(control.cwnd(), 100_000);
@@ -508,7 +571,7 @@ mod tests {
 
     #[test]
     fn pacing_stays_ahead_of_the_window() {
-        let mut control = Congestion::new(Algorithm::Cubic, MSS);
+        let mut control = Congestion::new(Algorithm::Cubic, MSS, 0, 1);
         assert_eq!(control.pacing_rate(0), None);
         assert_eq!(control.pacing_rate(100_000), Some(200_000));
         control.on_congestion(Time(1), 10_000, 0);

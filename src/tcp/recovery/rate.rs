@@ -35,7 +35,7 @@ impl Departure {
 }
 
 /// A sample (RS).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RateSample {
     /// Octets delivered over the interval.
     pub delivered: u64,

@@ -5,6 +5,7 @@ mod determinism;
 mod hostile;
 mod impairment;
 mod lifecycle;
+mod mtu;
 mod peers;
 mod resources;
 mod restart;

@@ -260,13 +260,14 @@ fn a_path_smaller_than_the_handshakes_datagrams_fails_it_in_time() {
 }
 
 #[test]
-fn no_datagram_is_larger_than_configured() {
+fn without_probing_no_datagram_is_larger_than_configured() {
     for size in [576, 700, 1_200, 1_432] {
         seeds("datagram size", 1, |name, seed| {
             let mut net = Net::pair(name, seed, || broadband().mtu(size));
             for index in 0..2 {
                 let mut config = net.config(index);
                 config.datagram_size = size;
+                config.path_mtu_discovery = false;
                 net.reconfigure(index, config);
             }
             net.establish();
@@ -286,6 +287,7 @@ fn each_side_keeps_to_its_own_datagram_size() {
         for (index, size) in [(0, 600), (1, 1_400)] {
             let mut config = net.config(index);
             config.datagram_size = size;
+            config.path_mtu_discovery = false;
             net.reconfigure(index, config);
         }
         net.link(0, 1, broadband().mtu(600));

@@ -1,0 +1,345 @@
+//! BBR version 3 (draft-ietf-ccwg-bbr; section titles in this module are that draft's, in the revision after -06).
+//!
+//! A pure state machine: time, acknowledgements and losses come in; a window, a pacing rate and a burst size come out.
+//! Octets, microseconds and octets per second everywhere.
+//!
+//! ```text
+//! Startup -> Drain -> ProbeBW: Down -> Cruise -> Refill -> Up -> Down ...
+//!    any of them -> ProbeRTT -> Cruise (or Startup, if the pipe was never full)
+//! ```
+//!
+//! # Where it differs from the draft
+//!
+//! - **Loss is tolerated up to [`LOSS_THRESH`] (the draft: 2 %) plus two standard deviations** of a random count of
+//!   that mean, and it is tolerated also while cruising, where the draft slows down after any loss. With the draft's
+//!   rule every lossy round of cruising multiplies the rate by what that round delivered: at 3 % random loss nothing
+//!   is left after a few dozen rounds. The allowance for chance keeps one unlucky packet of a small window from
+//!   counting as congestion.
+//!
+//!   What it costs others: at a bottleneck whose buffer is too small for everybody, this sender gives way only when
+//!   it loses about one octet in twenty in a round trip. Flows that answer every loss are held at the rate that such a
+//!   loss rate leaves them (RFC 5681 at 5 %: some five segments a round trip). At buffers of a bandwidth-delay product
+//!   or more, BBR does not fill the buffer except while probing, and the threshold matters little.
+//! - Congestion Experienced is answered as Linux' version 3 does it (the draft leaves ECN open), but at any round-trip
+//!   time, since a sender that offers ECN has to answer it, and without its quick second probe.
+//! - A timeout leaves four segments of window instead of what is in flight and one more: the next acknowledgement
+//!   would raise it to four anyway, and they are paced.
+//! - The pacing rate is never below a segment a second, so that no absurd sample can stop a circuit for minutes.
+//! - ProbeRTT goes by the bandwidth of the last round, if that is less than half of the estimate: after a fall of the
+//!   bandwidth to a tenth the draft's half of the old product is a queue, which it takes for the path, and keeps for
+//!   a minute.
+//! - `offload_budget` is one send quantum, as the draft has it for transports in user space: nothing is offloaded.
+//! - Rounds with loss in Startup are told by the number of acknowledgements that reported loss, as in Linux, not by
+//!   the number of lost ranges.
+
+mod control;
+mod model;
+mod probe_bw;
+mod probe_rtt;
+mod response;
+mod startup;
+#[cfg(test)]
+mod tests;
+
+use super::{Ack, Loss};
+use crate::time::{Micros, Time};
+
+use model::{AckAggregation, CwndLimited, MaxBw, Rounds};
+use probe_bw::Cycle;
+use probe_rtt::MinRtt;
+use response::{Ecn, LongTerm, Losses, ShortTerm, Undo};
+use startup::FullBw;
+
+/// The highest loss rate of a round trip that is not taken for congestion, in thousandths (BBR.LossThresh, section
+/// "Core Algorithm Design Parameters"; 20 there).
+pub const LOSS_THRESH: u16 = 50;
+
+/// Segments that the window never falls below (BBR.MinPipeCwnd, section "Core Algorithm Design Parameters").
+pub const MIN_PIPE_CWND: u64 = 4;
+
+/// No segment is longer, with whatever offload; keeps the arithmetic from overflowing.
+const MAX_MSS: u64 = 1 << 32;
+
+/// No bound.
+const INFINITE: u64 = u64::MAX;
+
+/// Where the state machine is (section "State Machine Overview").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Doubling the rate each round trip to find the bandwidth.
+    Startup,
+    /// Emptying the queue that Startup made.
+    Drain,
+    /// Slower than the bottleneck, to empty the queue and leave room to others.
+    ProbeBwDown,
+    /// At the rate of the bottleneck.
+    ProbeBwCruise,
+    /// One round trip at the full estimated rate, before probing.
+    ProbeBwRefill,
+    /// Faster than the bottleneck, to find more bandwidth.
+    ProbeBwUp,
+    /// Half of the flight, to see the round-trip time without a queue of one's own.
+    ProbeRtt,
+}
+
+impl State {
+    fn is_probe_bw(self) -> bool {
+        matches!(
+            self,
+            State::ProbeBwDown | State::ProbeBwCruise | State::ProbeBwRefill | State::ProbeBwUp
+        )
+    }
+
+    /// IsProbingBW(): whether this state accelerates, so that congestion is answered in the long-term model.
+    fn is_accelerating(self) -> bool {
+        matches!(
+            self,
+            State::Startup | State::ProbeBwRefill | State::ProbeBwUp
+        )
+    }
+}
+
+/// BBR of one connection.
+#[derive(Clone, Debug)]
+pub struct Bbr {
+    mss: u64,
+    initial_cwnd: u64,
+    loss_thresh: u64,
+    state: State,
+    /// The first event has set the clocks that count from the beginning.
+    started: bool,
+    /// C.delivered as last heard.
+    delivered: u64,
+    in_recovery: bool,
+    idle_restart: bool,
+
+    cwnd: u64,
+    /// The last window that neither recovery nor ProbeRTT had cut (BBR.prior_cwnd).
+    prior_cwnd: u64,
+    pacing_rate: u64,
+    /// The pacing rate rests on a round-trip time that was measured.
+    rate_from_rtt: bool,
+    send_quantum: u64,
+
+    rounds: Rounds,
+    max_bw: MaxBw,
+    /// BBR.bw, the lesser of the long- and the short-term estimate.
+    bw: u64,
+    aggregation: AckAggregation,
+    cwnd_limited: CwndLimited,
+    full_bw: FullBw,
+    drain_start_round: u64,
+    cycle: Cycle,
+    min_rtt: MinRtt,
+    short: ShortTerm,
+    long: LongTerm,
+    losses: Losses,
+    ecn: Ecn,
+    undo: Option<Undo>,
+}
+
+impl Bbr {
+    /// In Startup, with the window `initial_cwnd`. `seed` spreads the probes of circuits over time; `srtt_hint` is the
+    /// round-trip time if one is known, else 0.
+    pub fn new(mss: u64, initial_cwnd: u64, seed: u32, srtt_hint: Micros) -> Bbr {
+        let mss = mss.clamp(1, MAX_MSS);
+        let initial_cwnd = initial_cwnd.max(MIN_PIPE_CWND.saturating_mul(mss));
+        let mut bbr = Bbr {
+            mss,
+            initial_cwnd,
+            loss_thresh: u64::from(LOSS_THRESH),
+            state: State::Startup,
+            started: false,
+            delivered: 0,
+            in_recovery: false,
+            idle_restart: false,
+            cwnd: initial_cwnd,
+            prior_cwnd: 0,
+            pacing_rate: 0,
+            rate_from_rtt: srtt_hint > 0,
+            send_quantum: 0,
+            rounds: Rounds::default(),
+            max_bw: MaxBw::default(),
+            bw: 0,
+            aggregation: AckAggregation::default(),
+            cwnd_limited: CwndLimited::default(),
+            full_bw: FullBw::default(),
+            drain_start_round: 0,
+            cycle: Cycle::new(seed),
+            min_rtt: MinRtt::new(srtt_hint),
+            short: ShortTerm::default(),
+            long: LongTerm::default(),
+            losses: Losses::default(),
+            ecn: Ecn::default(),
+            undo: None,
+        };
+        bbr.init_pacing_rate(srtt_hint);
+        bbr
+    }
+
+    /// The same with another loss threshold, in thousandths (1 to 500).
+    pub fn with_loss_thresh(mut self, thousandths: u16) -> Bbr {
+        self.loss_thresh = u64::from(thousandths.clamp(1, 500));
+        self
+    }
+
+    /// The segment size is known, or has changed. The initial window follows as long as nothing was sent.
+    pub fn set_mss(&mut self, mss: u64) {
+        let mss = mss.clamp(1, MAX_MSS);
+        if !self.started {
+            let segments = self.initial_cwnd / self.mss;
+            self.initial_cwnd = segments.max(MIN_PIPE_CWND).saturating_mul(mss);
+            self.cwnd = self.initial_cwnd;
+        }
+        self.mss = mss;
+        if !self.started {
+            self.init_pacing_rate(self.min_rtt.hint());
+        }
+        self.cwnd = self.cwnd.max(self.min_pipe_cwnd());
+        self.set_send_quantum();
+    }
+
+    /// `len` octets are sent (section "Per-Transmit Steps"); `delivered` is C.delivered.
+    pub fn on_sent(
+        &mut self,
+        now: Time,
+        len: u64,
+        in_flight_before: u64,
+        app_limited: bool,
+        delivered: u64,
+    ) {
+        self.begin(now);
+        self.delivered = self.delivered.max(delivered);
+        if in_flight_before == 0 && app_limited {
+            self.restart_from_idle(now);
+        }
+        let in_flight = in_flight_before.saturating_add(len);
+        if in_flight.saturating_add(self.mss) > self.cwnd {
+            self.cwnd_limited.this_round = true;
+        }
+    }
+
+    /// HandleRestartFromIdle(): at the old rate, without a burst (section "Restarting From Idle").
+    fn restart_from_idle(&mut self, now: Time) {
+        self.idle_restart = true;
+        self.aggregation.restart(now);
+        if self.state.is_probe_bw() {
+            self.set_pacing_rate(100);
+        } else if self.state == State::ProbeRtt {
+            self.check_probe_rtt_done(now);
+        }
+    }
+
+    /// An acknowledgement arrived (section "Per-ACK Steps"). Losses that it revealed come before it, by
+    /// [`Bbr::on_lost`].
+    pub fn on_ack(&mut self, ack: &Ack) {
+        self.begin(ack.now);
+        self.delivered = self.delivered.max(ack.delivered);
+        self.in_recovery = ack.in_recovery;
+        self.pace_from_first_rtt(ack);
+
+        let sample = self.sample(ack);
+        self.update_round(&sample);
+        self.update_ecn(ack);
+        self.update_latest_delivery_signals(&sample);
+        self.update_congestion_signals(ack, &sample);
+        self.update_ack_aggregation(ack);
+        self.check_full_bw_reached(&sample);
+        self.check_startup_done(ack, &sample);
+        self.check_drain_done(ack);
+        self.update_probe_bw_cycle_phase(ack, &sample);
+        self.update_min_rtt(ack);
+        self.check_probe_rtt(ack, &sample);
+        self.advance_latest_delivery_signals(&sample);
+        self.bound_bw_for_model();
+
+        self.set_pacing_rate(self.pacing_gain());
+        self.set_send_quantum();
+        self.set_cwnd(ack.acked);
+    }
+
+    /// A packet was found lost (section "Per-Loss Steps").
+    pub fn on_lost(&mut self, now: Time, loss: &Loss) {
+        self.begin(now);
+        self.handle_lost_packet(now, loss);
+    }
+
+    /// Fast recovery begins.
+    pub fn on_recovery(&mut self, now: Time, _in_flight: u64, delivered: u64) {
+        self.begin(now);
+        self.delivered = self.delivered.max(delivered);
+        self.save_state_upon_loss(now);
+        self.in_recovery = true;
+    }
+
+    /// Recovery is over, because all was repaired.
+    pub fn on_recovered(&mut self, now: Time) {
+        self.begin(now);
+        self.in_recovery = false;
+        self.restore_cwnd();
+    }
+
+    /// The retransmission timer fired.
+    pub fn on_timeout(&mut self, now: Time, in_flight: u64) {
+        self.begin(now);
+        self.save_state_upon_loss(now);
+        self.in_recovery = true;
+        self.cwnd = in_flight
+            .saturating_add(self.mss)
+            .min(self.cwnd)
+            .max(self.min_pipe_cwnd());
+    }
+
+    /// Nothing was lost in the recovery or timeout that began last. It may be over already.
+    pub fn on_spurious(&mut self) {
+        self.in_recovery = false;
+        self.handle_spurious_loss();
+    }
+
+    /// The congestion window in octets.
+    pub fn cwnd(&self) -> u64 {
+        self.cwnd
+    }
+
+    /// Octets per second at which to send. Never 0.
+    pub fn pacing_rate(&self) -> u64 {
+        self.pacing_rate
+    }
+
+    /// Octets that may leave back to back.
+    pub fn send_quantum(&self) -> u64 {
+        self.send_quantum
+    }
+
+    /// The estimated bandwidth in octets per second, 0 before the first sample.
+    pub fn bandwidth(&self) -> u64 {
+        self.bw
+    }
+
+    /// The estimated round-trip time without a queue, `u64::MAX` before the first sample.
+    pub fn min_rtt(&self) -> Micros {
+        self.min_rtt.get()
+    }
+
+    /// Where the state machine is.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether the bandwidth is still being looked for by doubling.
+    pub fn in_slow_start(&self) -> bool {
+        self.state == State::Startup
+    }
+
+    fn begin(&mut self, now: Time) {
+        if !self.started {
+            self.started = true;
+            self.min_rtt.begin(now);
+            self.aggregation.restart(now);
+        }
+    }
+
+    fn min_pipe_cwnd(&self) -> u64 {
+        MIN_PIPE_CWND.saturating_mul(self.mss)
+    }
+}

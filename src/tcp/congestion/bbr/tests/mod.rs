@@ -1,0 +1,6 @@
+mod closed_loop;
+mod invariants;
+mod path;
+mod response;
+mod script;
+mod transitions;
