@@ -5,74 +5,49 @@ use std::process::ExitCode;
 #[cfg(target_os = "linux")]
 mod linux {
     use std::error::Error;
-    use std::{env, fs, thread, time::Duration};
+    use std::path::PathBuf;
+    use std::{fs, thread, time::Duration};
 
+    use clap::Parser;
     use utcp_lab::kernel::bench::flows::{self, Flow, Health};
     use utcp_lab::kernel::bench::report::{Machine, Results, Run};
     use utcp_lab::kernel::bench::targets::targets;
     use utcp_lab::kernel::bench::{CONTROLS, Contender, Point, Tcp, contenders, grid, tail};
     use utcp_lab::kernel::realtime;
 
-    const USAGE: &str = "usage: bench-kernel [--quick] [--filter TEXT] [--seeds N] [--seconds N] [--load MBIT]
-                    [--reverse] [--out DIRECTORY]
-
-  --quick        round trips of 50 ms only, 8 seconds, 3 seeds
-  --filter TEXT  only points with TEXT in their name, such as 100mbit, 50ms-1% or late; `tail` is tail loss
-  --seeds N      runs of each point (5)
-  --seconds N    length of a run (20)
-  --load MBIT    what all flows that run at once may be expected to carry together (300)
-  --reverse      also the kernel sending to utcp
-  --out DIR      where results.json goes (build/bench-kernel)";
-
-    /// How often a run is tried again when the emulator was late.
-    const ATTEMPTS: usize = 3;
+    /// How often a run is tried when the emulator is late.
+    const ATTEMPTS: usize = 5;
 
     /// Flows that run at once: each looks whether it has something to do whenever one of them has.
     const MOST_FLOWS: usize = 30;
 
+    /// utcp's TCP beside the kernel's, over emulated links in real time. As root.
+    #[derive(Parser)]
     struct Options {
+        /// Round trips of 50 ms only, 8 seconds, 3 seeds: for development, not for the record.
+        #[arg(long)]
         quick: bool,
+        /// Only points with this in their name, such as 100mbit, 50ms-1% or late; "tail" is tail loss.
+        #[arg(long, default_value = "")]
         filter: String,
+        /// Only this congestion control.
+        #[arg(long)]
+        control: Option<String>,
+        /// Runs of each point.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
         seeds: Option<u64>,
+        /// Length of a run.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
         seconds: Option<u64>,
+        /// Mbit/s that all flows that run at once may be expected to carry together.
+        #[arg(long, default_value_t = 300)]
         load: u64,
+        /// The kernel sends to utcp too.
+        #[arg(long)]
         reverse: bool,
-        out: String,
-    }
-
-    fn options() -> Result<Options, String> {
-        let mut options = Options {
-            quick: false,
-            filter: String::new(),
-            seeds: None,
-            seconds: None,
-            load: 300,
-            reverse: false,
-            out: "build/bench-kernel".into(),
-        };
-        let mut arguments = env::args().skip(1);
-        while let Some(argument) = arguments.next() {
-            let mut value = || {
-                arguments
-                    .next()
-                    .ok_or(format!("{argument}: a value is missing"))
-            };
-            let number = |text: String| match text.parse() {
-                Ok(number) if number > 0 => Ok(number),
-                _ => Err(format!("{text}: not a number of 1 or more")),
-            };
-            match argument.as_str() {
-                "--quick" => options.quick = true,
-                "--reverse" => options.reverse = true,
-                "--filter" => options.filter = value()?,
-                "--seeds" => options.seeds = Some(number(value()?)?),
-                "--seconds" => options.seconds = Some(number(value()?)?),
-                "--load" => options.load = number(value()?)?,
-                "--out" => options.out = value()?,
-                _ => return Err(USAGE.into()),
-            }
-        }
-        Ok(options)
+        /// Where results.json goes.
+        #[arg(long, default_value = "build/bench-kernel")]
+        out: PathBuf,
     }
 
     /// Mbit/s that a flow will about reach; what loss leaves of CUBIC is little (RFC 9438 section 5.2).
@@ -193,7 +168,7 @@ mod linux {
     }
 
     pub fn run() -> Result<(), Box<dyn Error>> {
-        let options = options()?;
+        let options = Options::parse();
         if let Some(reason) = utcp_lab::kernel::unavailable() {
             return Err(reason.into());
         }
@@ -202,7 +177,27 @@ mod linux {
             "Linux {}, congestion controls: {} (its default: {}). Its BBR is version 1.",
             machine.release, machine.available, machine.default
         );
-        let groups: Vec<Vec<Contender>> = CONTROLS
+        let controls: Vec<&'static str> = CONTROLS
+            .into_iter()
+            .filter(|control| {
+                options
+                    .control
+                    .as_deref()
+                    .is_none_or(|only| only == *control)
+            })
+            .collect();
+        if controls.is_empty() {
+            return Err(format!("congestion controls are {}", CONTROLS.join(" and ")).into());
+        }
+        for control in &controls {
+            if !machine.available.split(' ').any(|name| name == *control) {
+                return Err(format!("this kernel has no {control}: modprobe tcp_{control}").into());
+            }
+            if contenders(control).iter().any(|c| !c.exists()) {
+                println!("NOT MEASURED: utcp has no {control}");
+            }
+        }
+        let groups: Vec<Vec<Contender>> = controls
             .iter()
             .map(|control| {
                 let wanted = |c: &Contender| {
@@ -212,14 +207,6 @@ mod linux {
                 contenders(control).into_iter().filter(wanted).collect()
             })
             .collect();
-        for control in CONTROLS {
-            if !machine.available.split(' ').any(|name| name == control) {
-                return Err(format!("this kernel has no {control}: modprobe tcp_{control}").into());
-            }
-            if contenders(control).iter().any(|c| !c.exists()) {
-                println!("NOT MEASURED: utcp has no {control}");
-            }
-        }
         let all: Vec<Contender> = groups.iter().flatten().copied().collect();
 
         let seconds = options
@@ -228,6 +215,7 @@ mod linux {
         let seeds = options.seeds.unwrap_or(if options.quick { 3 } else { 5 });
         let mut results = Results {
             points: grid(options.quick),
+            controls,
             tail_wanted: "tail".contains(&options.filter),
             ..Results::default()
         };
@@ -273,12 +261,12 @@ mod linux {
         }
         let met = targets.iter().filter(|target| target.is_met()).count();
         fs::create_dir_all(&options.out)?;
-        let file = format!("{}/results.json", options.out);
+        let file = options.out.join("results.json");
         fs::write(
             &file,
             format!("{:#}\n", results.json(&machine, seconds, &targets)),
         )?;
-        println!("all runs: {file}");
+        println!("all runs: {}", file.display());
         println!("targets: {met} met, {} missed", targets.len() - met);
         Ok(())
     }

@@ -27,6 +27,8 @@ pub struct Run {
 pub struct Results {
     /// What was asked for.
     pub points: Vec<Point>,
+    /// Congestion controls that were asked for.
+    pub controls: Vec<&'static str>,
     /// All runs that count.
     pub runs: Vec<Run>,
     /// Whether tail loss was asked for.

@@ -74,7 +74,7 @@ pub fn targets(results: &Results) -> Vec<Target> {
         .filter(|p| p.late == 0.0)
         .collect();
     let mut product = Some((0.0, 0));
-    for point in &plain {
+    for point in plain.iter().filter(|_| results.controls.contains(&"cubic")) {
         let figure = ratio(results, point, "cubic");
         let least = if point.loss > 1.0 {
             1.3
@@ -87,18 +87,18 @@ pub fn targets(results: &Results) -> Vec<Target> {
         let name = format!("CUBIC over Linux CUBIC, {}", point.name());
         targets.push(target(name, figure, Bound::AtLeast(least)));
     }
-    if plain.iter().any(|point| point.loss <= 1.0) {
+    if results.controls.contains(&"cubic") && plain.iter().any(|point| point.loss <= 1.0) {
         let mean = product.map(|(sum, n): (f64, i32)| (sum / f64::from(n)).exp());
         let name = "CUBIC over Linux CUBIC to 1 %, geometric mean".to_string();
         targets.push(target(name, mean, Bound::AtLeast(1.05)));
     }
-    for point in &plain {
+    for point in plain.iter().filter(|_| results.controls.contains(&"bbr")) {
         let name = format!("BBR over Linux BBR, {}", point.name());
         let figure = ratio(results, point, "bbr");
         targets.push(target(name, figure, Bound::AtLeast(0.97)));
     }
     for point in results.points.iter().filter(|p| p.late > 0.0) {
-        for congestion in super::CONTROLS {
+        for congestion in &results.controls {
             let name = format!("utcp {congestion}, part of the link, {}", point.name());
             let figure = results
                 .goodput(point, Tcp::Utcp, congestion, Tcp::Linux)
@@ -107,12 +107,12 @@ pub fn targets(results: &Results) -> Vec<Target> {
         }
     }
     if results.tail_wanted {
-        for congestion in super::CONTROLS {
+        for congestion in &results.controls {
             for rtt in RTTS {
                 let tail = results.tails.iter().find(|tail| {
                     tail.rtt == rtt
                         && tail.contender.sender == Tcp::Utcp
-                        && tail.contender.congestion == congestion
+                        && tail.contender.congestion == *congestion
                 });
                 let worst = tail.map(|tail| tail.extra.iter().copied().fold(f64::MIN, f64::max));
                 let name = format!("utcp {congestion}, tail loss, extra ms, {rtt} ms");
