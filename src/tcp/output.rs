@@ -473,6 +473,12 @@ impl Tcb {
         self.arm_tail(now);
     }
 
+    /// Whether nothing but the window that the peer offers holds data back.
+    fn is_held_by_peer(&self) -> bool {
+        let usable = self.snd_wnd.saturating_sub(self.snd_nxt - self.snd_una);
+        !self.board.has_lost() && self.unsent() > 0 && usable < u32::from(self.mss)
+    }
+
     /// After the last plan of a round: sets the timers of what could not go out.
     pub fn settle(&mut self, now: Time) {
         let allowed = self.pacing_allows(now);
@@ -486,7 +492,7 @@ impl Tcb {
             if waiting {
                 self.filled = Some(self.snd_nxt);
             }
-        } else if !waiting {
+        } else if !waiting || self.is_held_by_peer() {
             self.board.set_app_limited();
         }
         if self.discard && self.state == State::FinWait2 && self.wait_at == Time::NEVER {
