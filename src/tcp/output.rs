@@ -461,7 +461,7 @@ impl Tcb {
         let delivered = self.board.rate().delivered();
         self.congestion
             .on_sent(now, len, prior_in_flight, app_limited, delivered);
-        if pause && self.rate == 0 {
+        if pause && self.rate == 0 && self.congestion.restarts_at_once() {
             // An initial window may leave at once, as at the start.
             let mss = u64::from(self.mss);
             self.pacer.on_pause((INITIAL_WINDOW - 1) * mss);
