@@ -434,7 +434,14 @@ fn idleness_takes_the_place_of_probe_rtt() {
 #[test]
 fn idleness_during_probe_rtt_ends_it_before_the_next_packet() {
     let mut script = Script::cruising();
-    script.rounds_until(State::ProbeRtt, STEADY, 60);
+    script.rounds_until(
+        State::ProbeRtt,
+        Round {
+            rtt: STEADY.rtt * 11 / 10,
+            ..STEADY
+        },
+        60,
+    );
     let small = Round {
         rate: RATE / 2,
         in_flight: 0,
