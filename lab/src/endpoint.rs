@@ -25,6 +25,7 @@ fn configure(config: &mut Config, mode: Mode) {
         Mode::Independent => {}
     }
     config.datagram_size = DATAGRAM;
+    config.path_mtu_discovery = false;
 }
 
 fn identity() -> &'static (Vec<u8>, Vec<u8>) {
