@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::connection::path::group::MAX_FLOWS;
 use crate::dtls::{MAX_PLAINTEXT, RECORD_OVERHEAD};
 use crate::error::Error;
 use crate::tcp::congestion::Algorithm;
@@ -53,6 +54,10 @@ pub struct Config {
     pub receive_buffer: usize,
     /// Congestion control of new circuits.
     pub congestion: Algorithm,
+    /// Whether new circuits share one congestion window with their siblings.
+    pub coupled: bool,
+    /// How many flows those that do claim together.
+    pub coupled_flows: u32,
     /// The caller marks datagrams as it is told to (ECN-capable), and says which arrive marked.
     pub ecn: bool,
     /// The largest UDP payload that is sent, unless probing finds another that fits.
@@ -83,6 +88,8 @@ impl Default for Config {
             send_buffer: 256 * 1024,
             receive_buffer: 4 * 1024 * 1024,
             congestion: Algorithm::Cubic,
+            coupled: false,
+            coupled_flows: 1,
             ecn: false,
             datagram_size: 1_432,
             path_mtu_discovery: true,
@@ -122,6 +129,7 @@ impl Config {
     /// [`Error::Argument`] if a value is outside of what the setters document.
     pub fn check(&self) -> Result<(), Error> {
         let ok = self.security_level <= 5
+            && (1..=MAX_FLOWS).contains(&self.coupled_flows)
             && (1..=1 << 20).contains(&self.max_connections)
             && (1..=1 << 20).contains(&self.max_half_open)
             && (1..=1 << 24).contains(&self.max_circuits)

@@ -67,6 +67,12 @@ pub struct ConnectionInfo {
     pub circuits: u32,
     /// The largest UDP payload sent, as the path's MTU allows.
     pub datagram_size: u32,
+    /// The congestion window that coupled circuits share, in octets; zero as long as none was coupled.
+    pub coupled_cwnd: u64,
+    /// What of it is in the network.
+    pub coupled_in_flight: u64,
+    /// Its congestion control, zero as long as none was coupled.
+    pub coupled_congestion: u32,
     /// Smoothed round-trip time over all circuits, zero before the first sample.
     pub srtt: Micros,
     /// The smallest round-trip time seen, zero before the first sample.

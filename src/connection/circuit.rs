@@ -1,6 +1,6 @@
 //! One circuit: its TCP, and what the relay wants to hear of it.
 
-use super::circuits::CONTROL;
+use super::circuits::{CONTROL, Gate};
 use crate::endpoint::{EVENT_READABLE, EVENT_WRITABLE};
 use crate::error::CloseReason;
 use crate::tcp::{State, Tcb};
@@ -23,6 +23,12 @@ pub struct Circuit {
     pub deficit: usize,
     /// It stands in the scheduler's queue.
     pub active: bool,
+    /// It stands in this line.
+    pub waiting: Option<Gate>,
+    /// Octets that the common window counts as its own.
+    pub in_group: u64,
+    /// Octets acknowledged of which the budget of new circuits knows.
+    pub acked: u64,
     /// The deadline registered with the endpoint's timers.
     pub timer: Time,
     /// Its number cannot be opened by the relay.
@@ -62,6 +68,9 @@ impl Circuit {
             weight: DEFAULT_WEIGHT,
             deficit: 0,
             active: false,
+            waiting: None,
+            in_group: 0,
+            acked: 0,
             timer: Time::NEVER,
             holds_number: number != CONTROL,
             announced,

@@ -21,12 +21,16 @@ use crate::tcp::segment::PathProbe;
 use crate::time::{Micros, SECOND, Time};
 use crate::tortp;
 use circuits::{CONTROL, Circuits};
+use path::group::Group;
 use path::mtu::PathMtu;
 
 /// Unanswered probes after which a peer that says it does not know our session is believed.
 const LOST_PROBES: u8 = 3;
 /// The least time between those probes.
 const PROBE_INTERVAL: Micros = SECOND / 2;
+
+/// The ECN field of datagrams that routers may mark instead of dropping them (RFC 3168 section 5).
+const ECT_0: u8 = 2;
 
 /// Path probes of the peer's that wait for their answer at once.
 const PATH_ANSWERS_BOUND: usize = 4;
@@ -164,6 +168,12 @@ impl Connection {
                 0
             },
             datagram_size: self.mtu.plpmtu() as u32,
+            coupled_cwnd: self.circuits.group().map_or(0, Group::cwnd),
+            coupled_in_flight: self.circuits.group().map_or(0, Group::in_flight),
+            coupled_congestion: self
+                .circuits
+                .group()
+                .map_or(0, |group| group.algorithm() as u32),
             srtt: self.circuits.srtt(),
             min_rtt: self.circuits.min_rtt(),
         }
@@ -185,8 +195,8 @@ impl Connection {
         }
     }
 
-    /// Takes in a datagram of this session; returns whether it was one.
-    pub fn receive(&mut self, now: Time, datagram: &[u8], shared: &mut Shared) -> bool {
+    /// Takes in a datagram of this session; returns whether it was one. `ce`: it was marked by a congested router.
+    pub fn receive(&mut self, now: Time, datagram: &[u8], ce: bool, shared: &mut Shared) -> bool {
         let mut plain = std::mem::take(&mut self.plain);
         let mut genuine = false;
         let mut first = true;
@@ -202,7 +212,7 @@ impl Connection {
                     self.suspicion = None;
                     if self.phase == Phase::Ready {
                         self.capture(now, &plain, false, shared);
-                        self.circuits.receive(now, &plain, shared);
+                        self.circuits.receive(now, &plain, ce, shared);
                     } else {
                         self.circuits.stats.dropped_record += 1;
                     }
@@ -434,7 +444,8 @@ impl Connection {
                 .min(self.handshake_until)
                 .min(suspicion)
                 .min(self.mtu.deadline())
-                .min(self.circuits.resets_deadline()),
+                .min(self.circuits.resets_deadline())
+                .min(self.circuits.gates_deadline()),
         }
     }
 
@@ -454,6 +465,7 @@ impl Connection {
             self.close(CloseReason::Handshake, shared);
         }
         self.circuits.repeat_resets(now);
+        self.circuits.on_gates(now);
         self.mtu.on_timer(now);
         if self.suspicion.is_some_and(|s| s.at <= now) {
             self.probe(now, shared);
@@ -521,7 +533,11 @@ impl Connection {
             }
         }
         self.plain = plain;
-        sealed.map(|data| self.datagram(data))
+        let ect = filled && self.circuits.ect();
+        sealed.map(|data| Datagram {
+            ecn: if ect { ECT_0 } else { 0 },
+            ..self.datagram(data)
+        })
     }
 
     /// Drops the session once its last words are out.

@@ -56,7 +56,8 @@ impl Side {
         let mut plain = Vec::new();
         tortp::begin(&mut plain);
         tortp::encode(wire, &segment, &mut plain);
-        self.circuits.receive(self.now, &plain, &mut self.shared);
+        self.circuits
+            .receive(self.now, &plain, false, &mut self.shared);
     }
 
     fn syn(&mut self, wire: u32, number: u32) {
@@ -181,9 +182,10 @@ fn a_held_connection_announces_circuits_when_it_is_released() {
 #[test]
 fn unknown_versions_and_malformed_datagrams_are_counted_apart() {
     let mut side = Side::new(Config::default());
-    side.circuits.receive(side.now, &[0x20], &mut side.shared);
     side.circuits
-        .receive(side.now, &[0x10, 1, 2, 3], &mut side.shared);
+        .receive(side.now, &[0x20], false, &mut side.shared);
+    side.circuits
+        .receive(side.now, &[0x10, 1, 2, 3], false, &mut side.shared);
     let stats = side.circuits.stats;
     assert_eq!((stats.dropped_version, stats.dropped_malformed), (1, 1));
 }
@@ -316,7 +318,8 @@ fn path_probes_are_no_segments_and_few_of_a_datagram_are_looked_at() {
     for token in 0..10 {
         tortp::encode_path_probe(PathProbe::Request(token), 0, &mut plain);
     }
-    side.circuits.receive(side.now, &plain, &mut side.shared);
+    side.circuits
+        .receive(side.now, &plain, false, &mut side.shared);
     assert_eq!(side.sent(), [], "control takes no notice");
     let taken: Vec<_> = std::iter::from_fn(|| side.circuits.take_path_probe()).collect();
     assert_eq!(taken, [0, 1, 2, 3].map(PathProbe::Request));

@@ -238,6 +238,35 @@ impl Endpoint {
         })
     }
 
+    /// Whether the circuit shares one congestion window with its coupled siblings, or has its own.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn set_coupled(&mut self, id: CircuitId, coupled: bool) -> Result<(), Error> {
+        if self.circuit(id)?.closed_reported {
+            return Err(Error::Closed);
+        }
+        let (key, wire) = split(id);
+        self.with(ConnectionId(u64::from(key)), |connection, shared| {
+            connection.circuits.set_coupled(wire, coupled, shared)
+        })
+    }
+
+    /// Switches the congestion control of the window that coupled circuits of a connection share.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn set_connection_congestion(
+        &mut self,
+        id: ConnectionId,
+        algorithm: Algorithm,
+    ) -> Result<(), Error> {
+        self.with(id, |connection, shared| {
+            connection.circuits.set_group_congestion(algorithm, shared);
+            Ok(())
+        })
+    }
+
     /// Caps the sending rate, octets per second; 0 removes the cap.
     ///
     /// # Errors

@@ -9,6 +9,10 @@ use crate::dtls::{self, Kind, Listen, Session};
 use crate::error::CloseReason;
 use crate::time::Time;
 
+/// The ECN field of the IP header, and "congestion experienced" in it (RFC 3168 section 5).
+const ECN_FIELD: u8 = 3;
+const CE: u8 = 3;
+
 /// What is known of a peer's address.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Peer {
@@ -45,8 +49,7 @@ pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
 impl Endpoint {
     /// Takes in one datagram from the socket. `ecn` is the ECN field of its IP header, 0 if unknown.
     pub fn inject(&mut self, now: Time, from: SocketAddr, datagram: &[u8], ecn: u8) {
-        // Accurate feedback of ECN marks is not part of TORTP version 1.
-        let _ = ecn;
+        let ce = ecn & ECN_FIELD == CE;
         self.stats.datagrams_received += 1;
         self.stats.bytes_received += datagram.len() as u64;
         let from = canonical(from);
@@ -72,12 +75,12 @@ impl Endpoint {
                     }
                     _ => (pending, current),
                 };
-                if !self.receive(now, first, datagram) {
-                    self.receive(now, second, datagram);
+                if !self.receive(now, first, datagram, ce) {
+                    self.receive(now, second, datagram, ce);
                 }
             }
             (Some(key), None) | (None, Some(key)) => {
-                self.receive(now, key, datagram);
+                self.receive(now, key, datagram, ce);
             }
             (None, None) => {
                 self.stats.dropped_unknown_peer += 1;
@@ -92,9 +95,9 @@ impl Endpoint {
         self.connections.get(&key).map(|c| c.phase)
     }
 
-    fn receive(&mut self, now: Time, key: u32, datagram: &[u8]) -> bool {
+    fn receive(&mut self, now: Time, key: u32, datagram: &[u8], ce: bool) -> bool {
         self.with(ConnectionId(u64::from(key)), |connection, shared| {
-            Ok(connection.receive(now, datagram, shared))
+            Ok(connection.receive(now, datagram, ce, shared))
         })
         .unwrap_or(false)
     }
@@ -121,7 +124,7 @@ impl Endpoint {
                     .get(&key)
                     .is_some_and(|c| c.role() == super::Role::Server)
             {
-                self.receive(now, key, datagram);
+                self.receive(now, key, datagram, false);
                 return;
             }
         }

@@ -186,6 +186,7 @@ impl Endpoint {
                 };
                 self.output.push_back(datagram);
             }
+            connection.update_timer(&mut self.shared);
             connection.active = connection.has_output();
             if connection.active {
                 self.active.push_back(key);

@@ -315,7 +315,10 @@ mod tests {
                 Stored::OutOfOrder
             );
         }
-        assert_eq!(queue.store(&mut pool, Seq(90_000), &[0; 2]), Stored::Dropped);
+        assert_eq!(
+            queue.store(&mut pool, Seq(90_000), &[0; 2]),
+            Stored::Dropped
+        );
         assert_eq!(queue.store(&mut pool, Seq(0), &[0; 2]), Stored::InOrder);
     }
 

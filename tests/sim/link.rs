@@ -39,6 +39,7 @@ enum Kind {
         last: Time,
     },
     Reorder(f64, Micros),
+    #[allow(dead_code)] // for the experiments under lab/
     Late(f64, Micros),
     Duplicate(f64, Micros),
     Corrupt(f64),
@@ -166,6 +167,7 @@ impl Link {
         self.stage(Kind::Reorder(probability, by))
     }
     /// Holds some datagrams back by exactly `by`.
+    #[allow(dead_code)] // for the experiments under lab/
     pub fn late(self, probability: f64, by: Micros) -> Link {
         self.stage(Kind::Late(probability, by))
     }

@@ -13,8 +13,8 @@ use crate::time::Time;
 use crate::tortp;
 
 impl Circuits {
-    /// Takes in the plaintext of a record.
-    pub fn receive(&mut self, now: Time, plain: &[u8], shared: &mut Shared) {
+    /// Takes in the plaintext of a record. `ce`: its datagram was marked by a congested router (RFC 3168).
+    pub fn receive(&mut self, now: Time, plain: &[u8], ce: bool, shared: &mut Shared) {
         if let Err(malformed) = tortp::check(plain) {
             match malformed {
                 tortp::Malformed::Version => self.stats.dropped_version += 1,
@@ -32,7 +32,8 @@ impl Circuits {
             }
         }
         self.last_received = now;
-        for (wire, segment) in tortp::segments(plain) {
+        for (wire, mut segment) in tortp::segments(plain) {
+            segment.ce = ce;
             if let Some(probe) = segment.options.path_probe {
                 self.path_probe_received(probe);
                 continue;
@@ -114,14 +115,11 @@ impl Circuits {
         }
         let number = segment.options.circuit_number.unwrap_or(CONTROL);
         let iss = Seq(shared.rng.next_u32());
-        let mut tcb = Tcb::accept(&self.settings(shared), iss, now, &mut shared.pool, segment);
-        tcb.set_path_mss(Self::mss(self.limit));
+        let tcb = Tcb::accept(&self.settings(shared), iss, now, &mut shared.pool, segment);
         self.stats.payload_received += tcb.info().bytes_received;
-        self.circuits
-            .insert(wire, Box::new(Circuit::new(number, tcb, false)));
+        self.insert(wire, Circuit::new(number, tcb, false), shared);
         *self.numbers.entry(number).or_default() += 1;
         self.stats.circuits_accepted += 1;
-        self.activate(wire);
         self.report(wire, shared);
         self.update_timer(wire, shared);
     }
@@ -163,6 +161,7 @@ impl Circuits {
 
     /// A segment or a timer has changed a circuit.
     pub(super) fn after_change(&mut self, now: Time, wire: u32, shared: &mut Shared) {
+        self.account(now, wire);
         let Some(circuit) = self.circuits.get(&wire) else {
             return;
         };

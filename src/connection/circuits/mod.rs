@@ -1,11 +1,14 @@
 //! All circuits of one connection: what the relay asks of them, what it hears, their timers and their end.
 
+mod gates;
 mod input;
 mod output;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::circuit::Circuit;
+use super::path::budget::Budget;
+use super::path::group::Group;
 use super::resets::Resets;
 use super::tombstones::{Tombstone, Tombstones};
 use crate::endpoint::shared::Shared;
@@ -19,6 +22,7 @@ use crate::tcp::seq::Seq;
 use crate::tcp::{Settings, Tcb};
 use crate::time::{Micros, SECOND, Time};
 use crate::tortp;
+pub use gates::Gate;
 
 /// The wire identifier and the relay's number of the control circuit.
 pub const CONTROL: u32 = 0;
@@ -67,6 +71,16 @@ pub struct Circuits {
     replies: VecDeque<Reply>,
     /// Circuits that may have something to send, in the order of their turns.
     active: VecDeque<u32>,
+    /// Circuits that the budget or the common window holds back, each in a line of its own ([`Gate`]).
+    waiting: [VecDeque<u32>; 2],
+    /// One of those could send now.
+    passable: bool,
+    /// When one of them could, if nothing happens before.
+    gates_at: Time,
+    budget: Budget,
+    group: Option<Group>,
+    /// The last datagram filled may be marked by routers instead of dropped.
+    ect: bool,
     held: bool,
     srtt: Micros,
     rttvar: Micros,
@@ -97,6 +111,12 @@ impl Circuits {
             resets: Resets::default(),
             replies: VecDeque::new(),
             active: VecDeque::new(),
+            waiting: [VecDeque::new(), VecDeque::new()],
+            passable: false,
+            gates_at: Time::NEVER,
+            budget: Budget::default(),
+            group: None,
+            ect: false,
             held: false,
             srtt: 0,
             rttvar: 0,
@@ -116,11 +136,20 @@ impl Circuits {
         };
         self.last_received = now;
         let iss = Seq(shared.rng.next_u32());
-        let mut tcb = Tcb::open(&self.settings(shared), iss, None);
-        tcb.set_path_mss(Self::mss(self.limit));
-        self.circuits
-            .insert(CONTROL, Box::new(Circuit::new(CONTROL, tcb, true)));
-        self.activate(CONTROL);
+        self.begin_budget(now);
+        let tcb = Tcb::open(&self.settings(shared), iss, None);
+        self.insert(CONTROL, Circuit::new(CONTROL, tcb, true), shared);
+    }
+
+    /// A circuit begins: what is known of the path is its start.
+    fn insert(&mut self, wire: u32, mut circuit: Circuit, shared: &mut Shared) {
+        circuit.tcb.set_path_mss(Self::mss(self.limit));
+        self.circuits.insert(wire, Box::new(circuit));
+        if shared.config.coupled {
+            // It exists, so it cannot fail.
+            let _ = self.set_coupled(wire, true, shared);
+        }
+        self.activate(wire);
     }
 
     /// The endpoint-wide name of a circuit.
@@ -143,6 +172,9 @@ impl Circuits {
     pub fn set_limit(&mut self, now: Time, limit: usize, shared: &mut Shared) {
         let shrank = limit < self.limit;
         self.limit = limit;
+        if let Some(group) = &mut self.group {
+            group.set_mss(Self::mss(limit));
+        }
         let wires: Vec<u32> = self.circuits.keys().copied().collect();
         for wire in wires {
             if let Some(circuit) = self.circuits.get_mut(&wire)
@@ -232,13 +264,10 @@ impl Circuits {
         }
         self.next_id = wire.wrapping_add(2);
         let iss = Seq(shared.rng.next_u32());
-        let mut tcb = Tcb::open(&self.settings(shared), iss, Some(number));
-        tcb.set_path_mss(Self::mss(self.limit));
-        self.circuits
-            .insert(wire, Box::new(Circuit::new(number, tcb, true)));
+        let tcb = Tcb::open(&self.settings(shared), iss, Some(number));
+        self.insert(wire, Circuit::new(number, tcb, true), shared);
         *self.numbers.entry(number).or_default() += 1;
         self.stats.circuits_opened += 1;
-        self.activate(wire);
         Ok(self.circuit_id(wire))
     }
 
@@ -346,6 +375,7 @@ impl Circuits {
         };
         self.buried += usize::from(!circuit.buried);
         circuit.buried = true;
+        circuit.tcb.set_coupled(false);
         shared
             .timers
             .remove(Owner::Circuit(self.id, wire), circuit.timer);
@@ -353,6 +383,8 @@ impl Circuits {
         if !self.tombstones.contains(wire) {
             self.tombstones.insert(now, wire, Tombstone::Reset);
         }
+        self.leave_line(wire);
+        self.account(now, wire);
     }
 
     fn remove_if_done(&mut self, wire: u32, shared: &mut Shared) {
@@ -537,6 +569,10 @@ impl Circuits {
             self.remove_if_done(wire, shared);
         }
         self.active = VecDeque::new();
+        self.waiting = [VecDeque::new(), VecDeque::new()];
+        self.passable = false;
+        self.gates_at = Time::NEVER;
+        self.group = None;
         self.replies = VecDeque::new();
         self.tombstones = Tombstones::default();
         self.resets = Resets::default();

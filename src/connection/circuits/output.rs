@@ -1,11 +1,11 @@
 //! Datagrams out: answers without a circuit, then the round robin between circuits.
 
-use super::{Circuits, REPLIES_BOUND, Reply};
+use super::{Circuits, Gate, REPLIES_BOUND, Reply};
 use crate::connection::circuit::DEFAULT_WEIGHT;
 use crate::endpoint::shared::Shared;
-use crate::tcp::Reset;
 use crate::tcp::segment::{Flags, Options};
 use crate::tcp::seq::Seq;
+use crate::tcp::{Allowance, Plan, Reset};
 use crate::time::Time;
 use crate::tortp;
 
@@ -36,7 +36,7 @@ impl Circuits {
 
     /// Whether [`Circuits::fill`] may have something to send.
     pub fn has_output(&self) -> bool {
-        !self.active.is_empty() || !self.replies.is_empty()
+        !self.active.is_empty() || !self.replies.is_empty() || self.passable
     }
 
     /// Makes the next datagram in `out`; returns false if there is nothing to send.
@@ -59,19 +59,38 @@ impl Circuits {
             );
         }
         let memory = shared.pool.available();
-        while let Some(&wire) = self.active.front() {
-            let Some(circuit) = self.circuits.get_mut(&wire).filter(|c| !c.buried) else {
-                self.active.pop_front();
-                if let Some(circuit) = self.circuits.get_mut(&wire) {
-                    circuit.active = false;
-                }
+        self.ect = false;
+        while let Some((wire, line)) = self.turn(now) {
+            let Some(circuit) = self.circuits.get(&wire).filter(|c| !c.buried) else {
+                self.end_turn(wire, line);
                 continue;
             };
-            let Some(plan) = circuit.tcb.plan(now, memory) else {
-                self.active.pop_front();
-                circuit.active = false;
-                circuit.deficit = 0;
+            let gate = self.gate(wire);
+            // Who stands in a line sends acknowledgements meanwhile, but nothing ahead of the others in it.
+            let window = match gate {
+                Some(_) if line.is_none() && circuit.waiting.is_some() => 0,
+                Some(gate) => self.gate_room(now, gate),
+                None => u64::MAX,
+            };
+            let Some(circuit) = self.circuits.get_mut(&wire) else {
+                continue;
+            };
+            let Some(plan) = circuit.tcb.plan(now, Allowance { memory, window }) else {
                 circuit.tcb.settle(now);
+                let held_back = gate.filter(|_| circuit.tcb.plan(now, memory).is_some());
+                if held_back.is_none() {
+                    circuit.deficit = 0;
+                }
+                if line.is_none() || held_back.is_none() {
+                    self.end_turn(wire, line);
+                }
+                if let Some(gate) = held_back {
+                    self.wait_at(now, wire, gate);
+                    if line.is_some() {
+                        // At the head of its line, for which there is not enough room.
+                        break;
+                    }
+                }
                 self.update_timer(wire, shared);
                 continue;
             };
@@ -87,7 +106,10 @@ impl Circuits {
                 let quantum =
                     self.limit * usize::from(circuit.weight) / usize::from(DEFAULT_WEIGHT);
                 circuit.deficit += quantum.max(1);
-                self.active.rotate_left(1);
+                match line {
+                    None => self.active.rotate_left(1),
+                    Some(gate) => self.waiting[gate as usize].rotate_left(1),
+                }
                 continue;
             }
             circuit.deficit -= size;
@@ -102,15 +124,82 @@ impl Circuits {
                 out,
             );
             circuit.tcb.payload(&plan, out);
-            circuit.tcb.commit(now, &plan);
+            self.ect |= plan.ect;
             self.stats.segments_sent += 1;
             if plan.is_retransmission() {
                 self.stats.segments_retransmitted += 1;
             } else {
                 self.stats.payload_sent += plan.payload as u64;
             }
+            self.commit(now, wire, &plan, gate);
+        }
+        self.look_at_gates(now);
+        if let Some(group) = &mut self.group
+            && self.waiting[Gate::Window as usize].is_empty()
+            && !group.is_full()
+        {
+            group.on_idle();
         }
         out.len() > tortp::DATAGRAM_HEADER
+    }
+
+    /// Whose turn it is: circuits that may have something to send, then those at the head of a line whose gate is open.
+    fn turn(&mut self, now: Time) -> Option<(u32, Option<Gate>)> {
+        if let Some(&wire) = self.active.front() {
+            return Some((wire, None));
+        }
+        let gate = self.open_gate(now)?;
+        let &wire = self.waiting[gate as usize].front()?;
+        Some((wire, Some(gate)))
+    }
+
+    /// The circuit at the head of a queue leaves it.
+    fn end_turn(&mut self, wire: u32, line: Option<Gate>) {
+        let circuit = self.circuits.get_mut(&wire);
+        match line {
+            None => {
+                self.active.pop_front();
+                if let Some(circuit) = circuit {
+                    circuit.active = false;
+                }
+            }
+            Some(gate) => {
+                self.waiting[gate as usize].pop_front();
+                if let Some(circuit) = circuit {
+                    circuit.waiting = None;
+                }
+            }
+        }
+    }
+
+    /// A planned segment is sent.
+    fn commit(&mut self, now: Time, wire: u32, plan: &Plan, gate: Option<Gate>) {
+        let len = u64::from(plan.sequence_space());
+        let counted = match &mut self.group {
+            Some(group) if len > 0 && gate == Some(Gate::Window) => Some(group.on_sent(now, len)),
+            _ => None,
+        };
+        if len > 0 && gate == Some(Gate::Budget) {
+            self.draw_on_budget(len);
+        }
+        let Some(circuit) = self.circuits.get_mut(&wire) else {
+            return;
+        };
+        circuit.tcb.commit_counted(now, plan, counted);
+        if let Some(group) = &mut self.group {
+            let before = circuit.in_group;
+            circuit.in_group = if circuit.tcb.is_coupled() {
+                circuit.tcb.in_flight()
+            } else {
+                0
+            };
+            group.changed(before, circuit.in_group);
+        }
+    }
+
+    /// Whether routers may mark the datagram that was filled last instead of dropping it (ECT, RFC 3168).
+    pub fn ect(&self) -> bool {
+        self.ect
     }
 
     /// Sends the reset of a circuit that was alive, until the peer confirms it.

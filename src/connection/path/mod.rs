@@ -1,3 +1,5 @@
-//! What is known of the path to a peer, shared by all circuits of its connection.
+//! What is known of the path to a peer, and what is left to its circuits together.
 
+pub mod budget;
+pub mod group;
 pub mod mtu;

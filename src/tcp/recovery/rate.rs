@@ -76,6 +76,11 @@ impl RateEstimator {
         self.delivered
     }
 
+    /// When the last of them were.
+    pub fn delivered_at(&self) -> Time {
+        self.delivered_at
+    }
+
     /// Octets found lost since the start.
     pub fn lost(&self) -> u64 {
         self.lost

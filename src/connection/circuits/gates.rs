@@ -1,0 +1,205 @@
+//! What circuits wait for together: the common window of those that are coupled, and the budget of those that are new.
+//! Circuits that it holds back stand in line, so that whatever an acknowledgement lets out, only those are looked at that
+//! get a turn.
+
+use super::Circuits;
+use crate::connection::path::budget::Budget;
+use crate::connection::path::group::Group;
+use crate::endpoint::shared::Shared;
+use crate::error::Error;
+use crate::tcp::congestion::Algorithm;
+use crate::time::Time;
+
+/// Octets of a segment's header, and of its share of the datagram, that the budget counts with its data.
+const OVERHEAD: u64 = 64;
+
+/// What a circuit's sending depends on beside its own window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// It is new: the budget of new circuits.
+    Budget = 0,
+    /// It is coupled: the common window.
+    Window = 1,
+}
+
+impl Gate {
+    pub(super) const ALL: [Gate; 2] = [Gate::Budget, Gate::Window];
+}
+
+impl Circuits {
+    /// The gate that a circuit has to pass, if any.
+    pub(super) fn gate(&self, wire: u32) -> Option<Gate> {
+        let circuit = self.circuits.get(&wire)?;
+        if circuit.tcb.is_coupled() {
+            Some(Gate::Window)
+        } else if circuit.tcb.is_fresh() {
+            Some(Gate::Budget)
+        } else {
+            None
+        }
+    }
+
+    /// Octets that may pass a gate now.
+    pub(super) fn gate_room(&mut self, now: Time, gate: Gate) -> u64 {
+        let mss = u64::from(Self::mss(self.limit));
+        match gate {
+            Gate::Budget if self.budget.is_open(now, mss, self.srtt) => u64::MAX,
+            Gate::Budget => 0,
+            Gate::Window => match &self.group {
+                Some(group) if group.is_open(now) => group.room(),
+                Some(_) => 0,
+                None => u64::MAX,
+            },
+        }
+    }
+
+    /// A circuit was held back.
+    pub(super) fn wait_at(&mut self, now: Time, wire: u32, gate: Gate) {
+        if gate == Gate::Window
+            && let Some(group) = &mut self.group
+            && group.is_full()
+        {
+            group.on_filled(now);
+        }
+        if let Some(circuit) = self.circuits.get_mut(&wire)
+            && circuit.waiting.is_none()
+        {
+            circuit.waiting = Some(gate);
+            self.waiting[gate as usize].push_back(wire);
+        }
+    }
+
+    /// The gate that is open and has someone waiting.
+    pub(super) fn open_gate(&mut self, now: Time) -> Option<Gate> {
+        Gate::ALL
+            .into_iter()
+            .find(|&gate| !self.waiting[gate as usize].is_empty() && self.gate_room(now, gate) > 0)
+    }
+
+    /// Looks whether a gate is open for those who wait, and when it will be if not.
+    pub(super) fn look_at_gates(&mut self, now: Time) {
+        self.passable = self.open_gate(now).is_some();
+        self.gates_at = Time::NEVER;
+        if !self.passable {
+            let mss = u64::from(Self::mss(self.limit));
+            if !self.waiting[Gate::Budget as usize].is_empty() {
+                self.gates_at = self.budget.opens_at(now, mss, self.srtt);
+            }
+            if !self.waiting[Gate::Window as usize].is_empty()
+                && let Some(group) = &self.group
+            {
+                self.gates_at = self.gates_at.min(group.opens_at(now));
+            }
+        }
+    }
+
+    /// When [`Circuits::on_gates`] has something to do.
+    pub fn gates_deadline(&self) -> Time {
+        self.gates_at
+    }
+
+    /// Lets those out who waited for the time.
+    pub fn on_gates(&mut self, now: Time) {
+        if self.gates_at <= now {
+            self.look_at_gates(now);
+        }
+    }
+
+    /// Something has happened to a circuit: the common window and the budget hear of it.
+    pub(super) fn account(&mut self, now: Time, wire: u32) {
+        let Some(circuit) = self.circuits.get_mut(&wire) else {
+            return;
+        };
+        let acked = circuit.tcb.bytes_acked();
+        let news = acked - circuit.acked;
+        circuit.acked = acked;
+        if news > 0 {
+            self.budget.on_acked(now, news, self.srtt);
+        }
+        let before = circuit.in_group;
+        let coupled = circuit.tcb.is_coupled();
+        circuit.in_group = if coupled { circuit.tcb.in_flight() } else { 0 };
+        if (before > 0 || coupled)
+            && let Some(group) = &mut self.group
+        {
+            let prior_in_flight = group.in_flight();
+            group.changed(before, circuit.in_group);
+            if let Some(signals) = circuit.tcb.take_signals()
+                && !signals.is_empty()
+            {
+                group.on_signals(now, &signals, prior_in_flight);
+            }
+        }
+        if self.waiting.iter().any(|line| !line.is_empty()) {
+            self.look_at_gates(now);
+        }
+    }
+
+    /// Has a circuit share the common window, or lets it have its own.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if there is no such circuit (any more).
+    pub fn set_coupled(
+        &mut self,
+        wire: u32,
+        coupled: bool,
+        shared: &mut Shared,
+    ) -> Result<(), Error> {
+        self.get(wire)?;
+        if coupled && self.group.is_none() {
+            self.group = Some(Group::new(
+                shared.config.congestion,
+                shared.config.coupled_flows,
+                Self::mss(self.limit),
+                self.srtt,
+                shared.rng.next_u32(),
+            ));
+        }
+        let now = self.last_received;
+        self.account(now, wire);
+        if let Some(circuit) = self.circuits.get_mut(&wire) {
+            circuit.tcb.set_coupled(coupled);
+        }
+        self.account(now, wire);
+        self.leave_line(wire);
+        self.touched(wire, shared);
+        Ok(())
+    }
+
+    /// A circuit does not wait any more: it is gone, or waits for something else.
+    pub(super) fn leave_line(&mut self, wire: u32) {
+        if let Some(circuit) = self.circuits.get_mut(&wire)
+            && let Some(gate) = circuit.waiting.take()
+        {
+            self.waiting[gate as usize].retain(|&other| other != wire);
+        }
+    }
+
+    /// Changes the congestion control of the common window.
+    pub fn set_group_congestion(&mut self, algorithm: Algorithm, shared: &mut Shared) {
+        let seed = shared.rng.next_u32();
+        match &mut self.group {
+            Some(group) => group.switch(algorithm, seed),
+            None => {
+                let flows = shared.config.coupled_flows;
+                let mss = Self::mss(self.limit);
+                self.group = Some(Group::new(algorithm, flows, mss, self.srtt, seed));
+            }
+        }
+    }
+
+    /// The common window and what of it is in use, if there is one.
+    pub fn group(&self) -> Option<&Group> {
+        self.group.as_ref()
+    }
+
+    /// New circuits have sent something.
+    pub(super) fn draw_on_budget(&mut self, octets: u64) {
+        self.budget.on_sent(octets + OVERHEAD);
+    }
+
+    /// A budget for a connection that begins.
+    pub(super) fn begin_budget(&mut self, now: Time) {
+        self.budget = Budget::new(now, u64::from(Self::mss(self.limit)));
+    }
+}
