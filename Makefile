@@ -92,6 +92,10 @@ lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
 
+.PHONY: bench-kernel
+bench-kernel: ## utcp's TCP beside the kernel's, in real time, as root (BENCH_ARGS="--quick --filter 50ms-1%")
+	$(CARGO) run --release --locked -p utcp-lab --bin bench-kernel -- $(BENCH_ARGS)
+
 .PHONY: fuzz
 fuzz: ## let cargo-fuzz work on each target (FUZZ_SECONDS=60 each)
 	tools/fuzz $(or $(FUZZ_SECONDS),60)

@@ -309,7 +309,7 @@ fn what_the_peer_answers_is_used() {
     let mut pair = Pair::new(Conduct::UpTo(9_000));
     assert_eq!(pair.info().datagram_size, 1_472);
     let sizes: Vec<_> = pair.probes.iter().map(|(_, size)| *size).collect();
-    assert_eq!(sizes, [1_432, 1_472]);
+    assert_eq!(sizes, [1_432, 60, 1_472]);
     pair.transfer(100_000);
 }
 

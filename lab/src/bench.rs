@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
-use crate::contestant::Contestant;
+use crate::contestant::{Contestant, Ours};
 use crate::figures::median;
 
 /// Figures of one run by name.
@@ -31,6 +31,8 @@ pub struct Job {
     pub at: Vec<(&'static str, f64)>,
     /// How long it takes, in whatever unit all jobs share: the long ones are begun first.
     pub cost: f64,
+    /// How many times as many seeds it runs with: cheap experiments in which chance counts take more.
+    pub repeats: u64,
     run: Box<dyn Fn(u64) -> Figures + Send + Sync>,
 }
 
@@ -52,6 +54,7 @@ impl Job {
             },
             at: at.to_vec(),
             cost,
+            repeats: 1,
             run: Box::new(run),
         }
     }
@@ -164,11 +167,11 @@ impl Results {
     }
 }
 
-/// Runs every job with seeds 1 to `seeds`.
+/// Runs every job with seeds 1 to `seeds`, or a multiple of that many.
 pub fn run(jobs: &[Job], seeds: u64) -> Results {
     let mut runs: Vec<(&Job, u64)> = jobs
         .iter()
-        .flat_map(|job| (1..=seeds).map(move |seed| (job, seed)))
+        .flat_map(|job| (1..=seeds * job.repeats).map(move |seed| (job, seed)))
         .collect();
     runs.sort_by(|a, b| b.0.cost.total_cmp(&a.0.cost));
     let total: f64 = runs.iter().map(|(job, _)| job.cost).sum();
@@ -204,4 +207,6 @@ pub struct Extent {
     pub quick: bool,
     /// Who takes part in scenarios of single flows.
     pub contestants: Vec<Contestant>,
+    /// Who takes part in those of connections.
+    pub connections: Vec<Ours>,
 }

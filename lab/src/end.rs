@@ -60,6 +60,8 @@ pub struct Info {
     pub probes: u64,
     /// Reductions of the window taken back, because nothing had been lost.
     pub undone: u64,
+    /// Octets that the receiver's window allows to be outstanding; zero if unknown.
+    pub send_window: u64,
     /// Octets a second; zero if not paced or unknown.
     pub pacing_rate: u64,
 }

@@ -187,6 +187,7 @@ impl End for EndpointEnd {
             timeouts: info.timeouts,
             probes: info.tail_loss_probes,
             undone: info.spurious_recoveries,
+            send_window: info.send_window,
             pacing_rate: info.pacing_rate,
         }
     }

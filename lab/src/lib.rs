@@ -43,3 +43,6 @@ pub mod rng;
 /// The kernel's TCP beside and against utcp's, over emulated links in real time.
 #[cfg(target_os = "linux")]
 pub mod kernel;
+
+#[cfg(test)]
+mod tests;

@@ -91,7 +91,7 @@ pub fn verdicts(verdicts: &[Verdict]) {
     println!("targets: {met} met, {} missed", verdicts.len() - met);
 }
 
-/// Stores everything as `results.json` in a folder.
+/// Stores everything as `results.json` in a folder. `lacks` says what makes it less than the whole.
 ///
 /// # Errors
 /// What the file system says.
@@ -100,13 +100,13 @@ pub fn write_json(
     results: &Results,
     verdicts: &[Verdict],
     seeds: u64,
-    quick: bool,
+    lacks: Option<&str>,
 ) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     let document = json!({
         "units": "Mbit/s, milliseconds, percent, octets; medians over the seeds",
         "seeds": seeds,
-        "quick": quick,
+        "lacks": lacks,
         "targets": verdicts
             .iter()
             .map(|v| json!({"what": v.what, "bound": v.bound, "figure": v.figure, "met": v.met}))

@@ -9,7 +9,7 @@ use crate::path::Path;
 use crate::world::{ENDLESS, Load, START};
 
 /// Columns of the trace.
-pub const COLUMNS: &str = "ms,cwnd,ssthresh,in_flight,srtt_ms,pacing_mbit,sent,resent,timeouts,probes,undone,delivered,mbit";
+pub const COLUMNS: &str = "ms,cwnd,ssthresh,in_flight,send_window,srtt_ms,pacing_mbit,sent,resent,timeouts,probes,undone,delivered,mbit";
 
 /// Runs bulk data for `duration`, and gives a CSV with a line every `every`.
 pub fn run(
@@ -34,10 +34,11 @@ pub fn run(
         };
         let _ = writeln!(
             text,
-            "{},{},{ssthresh},{},{:.3},{:.3},{},{},{},{},{},{delivered},{:.3}",
+            "{},{},{ssthresh},{},{},{:.3},{:.3},{},{},{},{},{},{delivered},{:.3}",
             at.since(START) as f64 / MILLISECOND as f64,
             info.cwnd,
             info.in_flight,
+            info.send_window,
             info.srtt as f64 / MILLISECOND as f64,
             info.pacing_rate as f64 * 8e-6,
             info.sent,

@@ -10,7 +10,7 @@ use super::recovery::frto::Frto;
 use super::recovery::prr::Prr;
 use super::recovery::rack::Rack;
 use super::recovery::rtt::Rtt;
-use super::recovery::scoreboard::Scoreboard;
+use super::recovery::scoreboard::{Scoreboard, Sent};
 use super::recovery::tlp;
 use super::recovery::undo::Undo;
 use super::segment::Segment;
@@ -513,16 +513,28 @@ impl Tcb {
         }
     }
 
-    /// The path has stopped to carry segments of the size that was sent: what was timed out for that is sent again at
-    /// once, without a further sign of congestion.
+    /// The path has stopped to carry segments of the size that was sent, and [`Tcb::set_path_mss`] was told: what is
+    /// outstanding for that is sent again at once, without a (further) sign of congestion.
     pub fn path_shrank(&mut self, now: Time) {
-        if self.rtt.backoff() > 0 && !self.board.is_empty() {
+        let timed_out = self.rtt.backoff() > 0;
+        let too_large = |s: &Sent| s.len > u32::from(self.mss);
+        if !timed_out && !self.board.first().is_some_and(too_large) {
+            return;
+        }
+        // Of what was sent a moment ago, small segments may be about to be acknowledged.
+        let until = if timed_out {
+            now
+        } else {
+            now - self.rtt.srtt()
+        };
+        if self.board.mark_lost_until(until, |_, _| {}) > 0 || timed_out {
             self.rtt.reset_backoff();
-            self.board.mark_lost_until(now, |_, _| {});
             if let Some(recovery) = &mut self.recovery {
                 recovery.frto = None;
             }
-            self.retransmit_at = now + self.rtt.rto();
+            if self.retransmit_at != Time::NEVER {
+                self.retransmit_at = now + self.rtt.rto();
+            }
         }
     }
 

@@ -70,14 +70,38 @@ struct TraceArguments {
     every: u64,
 }
 
+fn nobody(name: &str) -> String {
+    let contestants = contestant::ALL.iter().map(|c| c.name);
+    let connections = contestant::CONNECTIONS.iter().map(|c| c.name);
+    let mut names: Vec<&str> = contestants.chain(connections).collect();
+    names.sort_unstable();
+    names.dedup();
+    format!("no contestant {name}; there are {}", names.join(", "))
+}
+
 /// By its whole name, or ours by that of the control alone.
 fn contestant(name: &str) -> Result<Contestant, String> {
     Contestant::named(name)
         .or_else(|| Contestant::named(&format!("utcp-{name}")))
-        .ok_or_else(|| {
-            let names: Vec<&str> = contestant::ALL.iter().map(|c| c.name).collect();
-            format!("no contestant {name}; there are {}", names.join(", "))
-        })
+        .ok_or_else(|| nobody(name))
+}
+
+impl Arguments {
+    fn takes_part(&self, name: &str) -> bool {
+        let chosen = |c: &String| c == name || name.strip_prefix("utcp-") == Some(c);
+        self.contestants.is_empty() || self.contestants.iter().any(chosen)
+    }
+
+    /// What makes the run less than the whole.
+    fn lacks(&self) -> Option<&'static str> {
+        if self.quick {
+            Some("QUICK: one seed and fewer points: not for the record")
+        } else if !self.only.is_empty() || !self.filter.is_empty() || !self.contestants.is_empty() {
+            Some("PARTIAL: not all scenarios, points or contestants: not for the record")
+        } else {
+            None
+        }
+    }
 }
 
 fn run(arguments: Arguments) -> Result<(), String> {
@@ -117,17 +141,21 @@ fn bench(arguments: Arguments) -> Result<(), String> {
             ));
         }
     }
-    let contestants: Result<Vec<Contestant>, String> = arguments
-        .contestants
-        .iter()
-        .map(|name| contestant(name))
-        .collect();
-    let mut extent = Extent {
+    let extent = Extent {
         quick: arguments.quick,
-        contestants: contestants?,
+        contestants: contestant::ALL
+            .iter()
+            .filter(|c| arguments.takes_part(c.name))
+            .copied()
+            .collect(),
+        connections: contestant::CONNECTIONS
+            .iter()
+            .filter(|c| arguments.takes_part(c.name))
+            .copied()
+            .collect(),
     };
-    if extent.contestants.is_empty() {
-        extent.contestants = contestant::ALL.to_vec();
+    if extent.contestants.is_empty() && extent.connections.is_empty() {
+        return Err(nobody(&arguments.contestants.join(",")));
     }
     let mut jobs: Vec<Job> = scenarios.iter().flat_map(|s| (s.jobs)(&extent)).collect();
     jobs.retain(|job| job.key.point.starts_with(&arguments.filter));
@@ -138,15 +166,21 @@ fn bench(arguments: Arguments) -> Result<(), String> {
     report::tables(&scenarios, &results);
     let verdicts = targets::judge(&results);
     let failed = |e: &dyn Display| format!("{}: {e}", arguments.out.display());
-    report::write_json(&arguments.out, &results, &verdicts, seeds, arguments.quick)
-        .map_err(|e| failed(&e))?;
+    report::write_json(
+        &arguments.out,
+        &results,
+        &verdicts,
+        seeds,
+        arguments.lacks(),
+    )
+    .map_err(|e| failed(&e))?;
     plot::all(&arguments.out, &results).map_err(|e| failed(&e))?;
     println!(
         "\nresults.json and plots are in {}",
         arguments.out.display()
     );
-    if arguments.quick {
-        println!("QUICK: {seeds} seed(s), fewer points: not for the record");
+    if let Some(text) = arguments.lacks() {
+        println!("{text}");
     }
     report::verdicts(&verdicts);
     Ok(())

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
 use utcp::time::Time;
 
@@ -16,6 +17,9 @@ use super::tun::Tun;
 
 /// Applications are asked at least so often.
 const TICK: Nanos = 10 * MILLIS;
+
+/// What is due within so short a time is done together: waking up costs more than carrying a packet.
+const SLACK: Nanos = 50_000;
 
 /// Packets read from one TUN device before the others have their turn.
 const READS: usize = 128;
@@ -156,7 +160,7 @@ pub fn run(
 ) -> io::Result<Lateness> {
     let mut lateness = Lateness::default();
     let mut buffer = vec![0; 65_536];
-    let mut readable = vec![[true; 2]; paths.len()];
+    let mut readiness = Readiness::new(paths)?;
     let mut ticked = clock.now();
     loop {
         let now = clock.now();
@@ -167,17 +171,21 @@ pub fn run(
         if tick {
             ticked = now;
         }
-        let mut wake = ticked + TICK;
-        for (path, readable) in paths.iter_mut().zip(&readable) {
-            for (index, &ready) in readable.iter().enumerate() {
-                if let (End::Kernel(tun), true) = (&path.ends[index], ready) {
-                    read(clock, tun, &mut path.links[index], &mut buffer)?;
-                }
+        readiness.look()?;
+        for &(path, end) in &readiness.ready {
+            let path = &mut paths[path];
+            if let End::Kernel(tun) = &path.ends[end] {
+                read(clock, tun, &mut path.links[end], &mut buffer)?;
             }
-            deliver(clock, path, &mut lateness);
+        }
+        let mut wake = ticked + TICK;
+        for path in paths.iter_mut() {
+            deliver(clock, now, path, &mut lateness);
             for index in 0..2 {
                 if let End::Ours(ours) = &mut path.ends[index] {
-                    work(clock, ours, &mut path.links[index], tick);
+                    if tick || ours.touched || ours.deadline <= micros(now) {
+                        work(clock, ours, &mut path.links[index]);
+                    }
                     wake = wake.min(ours.deadline.0.saturating_mul(1_000));
                 }
                 if let Some(next) = path.links[index].next() {
@@ -185,7 +193,62 @@ pub fn run(
                 }
             }
         }
-        wait(clock, paths, &mut readable, wake)?;
+        let now = clock.now();
+        if wake > now {
+            readiness.wait(wake + SLACK - now)?;
+        }
+    }
+}
+
+/// Which TUN devices have something to read.
+struct Readiness {
+    epoll: Epoll,
+    events: Vec<EpollEvent>,
+    /// Index of the path, and of its end.
+    ready: Vec<(usize, usize)>,
+}
+
+impl Readiness {
+    fn new(paths: &[Path]) -> io::Result<Readiness> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        for (number, path) in paths.iter().enumerate() {
+            for (index, end) in path.ends.iter().enumerate() {
+                if let End::Kernel(tun) = end {
+                    let data = (number * 2 + index) as u64;
+                    epoll.add(tun, EpollEvent::new(EpollFlags::EPOLLIN, data))?;
+                }
+            }
+        }
+        Ok(Readiness {
+            epoll,
+            events: vec![EpollEvent::empty(); 2 * paths.len()],
+            ready: Vec::new(),
+        })
+    }
+
+    fn look(&mut self) -> io::Result<()> {
+        self.ready.clear();
+        let count = match self.epoll.wait(&mut self.events, EpollTimeout::ZERO) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        let ready = self.events[..count].iter().map(|event| {
+            let data = event.data() as usize;
+            (data / 2, data % 2)
+        });
+        self.ready.extend(ready);
+        Ok(())
+    }
+
+    /// Sleeps so long, or until the kernel has something to send. Epoll alone counts in milliseconds.
+    fn wait(&self, sleep: Nanos) -> io::Result<()> {
+        let mut fds = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
+        let sleep = TimeSpec::new((sleep / SECONDS) as i64, (sleep % SECONDS) as i64);
+        match ppoll(&mut fds, Some(sleep), None) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -203,11 +266,10 @@ fn read(clock: &Clock, tun: &Tun, link: &mut Link, buffer: &mut [u8]) -> io::Res
     Ok(())
 }
 
-/// Packets that have arrived go to the other end.
-fn deliver(clock: &Clock, path: &mut Path, lateness: &mut Lateness) {
+/// Packets that have arrived by `now` go to the other end.
+fn deliver(clock: &Clock, now: Nanos, path: &mut Path, lateness: &mut Lateness) {
     for (index, link) in path.links.iter_mut().enumerate() {
         let end = &mut path.ends[1 - index];
-        let now = clock.now();
         while let Some((at, packet)) = link.leave(now) {
             lateness.note(clock.now() - at);
             match end {
@@ -223,55 +285,23 @@ fn deliver(clock: &Clock, path: &mut Path, lateness: &mut Lateness) {
 }
 
 /// The application, and then what TCP has to send.
-fn work(clock: &Clock, ours: &mut Ours, link: &mut Link, tick: bool) {
+fn work(clock: &Clock, ours: &mut Ours, link: &mut Link) {
     let mut out = Vec::new();
-    let mut rounds = 0;
-    while ours.touched || tick && rounds == 0 || ours.deadline <= micros(clock.now()) {
+    for _ in 0..ROUNDS {
         let now = clock.now();
-        ours.touched = false;
         ours.app.act(now, &mut ours.tcp);
         ours.tcp.poll(micros(now), &mut out);
         ours.deadline = ours.tcp.deadline(micros(now));
-        if !out.is_empty() {
-            // There may be room again.
-            ours.touched = true;
-        }
+        // Where something was sent there may be room to write again.
+        ours.touched = !out.is_empty();
         for packet in out.drain(..) {
             debug_assert!(packet.len() <= MTU);
             link.enter(now, packet);
         }
-        rounds += 1;
-        if rounds == ROUNDS {
-            if ours.touched {
-                ours.deadline = micros(now);
-            }
-            break;
+        if !ours.touched && ours.deadline > micros(now) {
+            return;
         }
     }
-}
-
-/// Sleeps until `wake` or until the kernel has something to send.
-fn wait(clock: &Clock, paths: &[Path], readable: &mut [[bool; 2]], wake: Nanos) -> io::Result<()> {
-    let tuns = || {
-        paths.iter().enumerate().flat_map(|(path, p)| {
-            let ends = p.ends.iter().enumerate();
-            ends.filter_map(move |(end, e)| match e {
-                End::Kernel(tun) => Some((path, end, tun)),
-                End::Ours(_) => None,
-            })
-        })
-    };
-    let mut fds: Vec<PollFd<'_>> = tuns()
-        .map(|(_, _, tun)| PollFd::new(tun.as_fd(), PollFlags::POLLIN))
-        .collect();
-    let sleep = wake.saturating_sub(clock.now());
-    let sleep = TimeSpec::new((sleep / SECONDS) as i64, (sleep % SECONDS) as i64);
-    match ppoll(&mut fds, Some(sleep), None) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(error) => return Err(error.into()),
-    }
-    for ((path, end, _), fd) in tuns().zip(&fds) {
-        readable[path][end] = fd.any().unwrap_or(true);
-    }
-    Ok(())
+    // The others have their turn first.
+    ours.deadline = Time(0);
 }

@@ -23,13 +23,12 @@ const HEADERS: usize = 40;
 /// Octets that buffers and pool may hold: more than any path here needs.
 const BUFFER: usize = 64 << 20;
 
-/// The congestion controls of the library by name.
+/// The library's congestion control with this name, if it has it.
 pub fn algorithm(name: &str) -> Option<Algorithm> {
-    match name {
-        "cubic" => Some(Algorithm::Cubic),
-        "newreno" => Some(Algorithm::NewReno),
-        _ => None,
-    }
+    // Numbers of the C interface.
+    (1..=16)
+        .filter_map(|number| Algorithm::try_from(number).ok())
+        .find(|algorithm| format!("{algorithm:?}").eq_ignore_ascii_case(name))
 }
 
 /// What reading gives.

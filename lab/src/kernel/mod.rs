@@ -11,6 +11,7 @@
 // This part of the lab measures real time; the library never does.
 #![allow(clippy::disallowed_methods)]
 
+pub mod bench;
 pub mod emulator;
 pub mod host;
 pub mod inner;

@@ -4,7 +4,7 @@ use utcp::time::{MILLISECOND, Micros, SECOND};
 
 use super::{Scenario, mbit};
 use crate::bench::{Extent, Figures, Job};
-use crate::contestant::{CONNECTIONS, Contestant, Ours};
+use crate::contestant::{Contestant, Ours};
 use crate::figures::quantile;
 use crate::path::Path;
 use crate::world::{ENDLESS, Load, START, World};
@@ -75,10 +75,10 @@ fn one(contestant: Contestant, loss: f64, count: u64, seed: u64) -> Figures {
     ]
 }
 
-fn beside_bulk(_extent: &Extent) -> Vec<Job> {
+fn beside_bulk(extent: &Extent) -> Vec<Job> {
     let points = [(10.0, 50.0), (100.0, 50.0)];
     let each = points.into_iter().flat_map(|(rate, rtt)| {
-        CONNECTIONS.iter().map(move |&ours| {
+        extent.connections.iter().map(move |&ours| {
             let at = [("rate", rate), ("rtt", rtt)];
             let path = Path::new(rate, rtt, 0.0);
             Job::new(BESIDE_BULK.name, ours.name, &at, 500.0, move |seed| {

@@ -4,7 +4,7 @@ use utcp::time::SECOND;
 
 use super::{Scenario, completion};
 use crate::bench::{Extent, Figures, Job};
-use crate::contestant::{CONNECTIONS, Contestant, Ours};
+use crate::contestant::{Contestant, Ours};
 use crate::path::Path;
 use crate::world::{Load, START, World};
 
@@ -28,7 +28,7 @@ fn jobs(extent: &Extent) -> Vec<Job> {
                 let run = move |seed| flow(contestant, path, size, seed);
                 jobs.push(Job::new(SCENARIO.name, contestant.name, &at, 3.0, run));
             }
-            for &ours in CONNECTIONS {
+            for &ours in &extent.connections {
                 let name = format!("{} circuit", ours.name);
                 let run = move |seed| circuit(ours, path, size, seed);
                 jobs.push(Job::new(SCENARIO.name, &name, &at, 3.0, run));

@@ -27,6 +27,9 @@ pub const LOSSES: [f64; 5] = [0.0, 0.01, 0.1, 1.0, 3.0];
 /// What the headers leave of an IP packet of 1,500 octets, of utcp's segments.
 pub const PAYLOAD_SHARE: f64 = MSS as f64 / crate::end::MTU as f64;
 
+/// Times as many seeds for the points with few packets: there the luck of a run counts most.
+const REPEATS: u64 = 5;
+
 /// How long a flow is watched: a second at 1 Gbit/s has as many packets as a minute at 10 Mbit/s.
 pub fn duration(rate: f64) -> Micros {
     if rate > 100.0 {
@@ -46,13 +49,13 @@ fn jobs(extent: &Extent) -> Vec<Job> {
                 }
                 for &contestant in &extent.contestants {
                     let at = [("rate", rate), ("rtt", rtt), ("loss", loss)];
-                    jobs.push(Job::new(
-                        SCENARIO.name,
-                        contestant.name,
-                        &at,
-                        cost(contestant, rate, loss),
-                        move |seed| one(contestant, Path::new(rate, rtt, loss), seed),
-                    ));
+                    let cost = cost(contestant, rate, loss);
+                    let run = move |seed| one(contestant, Path::new(rate, rtt, loss), seed);
+                    let mut job = Job::new(SCENARIO.name, contestant.name, &at, cost, run);
+                    if cost < 200.0 && loss > 0.0 && !extent.quick {
+                        job.repeats = REPEATS;
+                    }
+                    jobs.push(job);
                 }
             }
         }

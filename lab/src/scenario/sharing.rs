@@ -4,7 +4,7 @@ use utcp::time::SECOND;
 
 use super::{Scenario, mbit};
 use crate::bench::{Extent, Figures, Job};
-use crate::contestant::{CONNECTIONS, Contestant, Ours, QUINN_CUBIC, UTCP_CUBIC};
+use crate::contestant::{Contestant, Ours, QUINN_CUBIC, UTCP_CUBIC};
 use crate::path::Path;
 use crate::world::{ENDLESS, Load, START};
 
@@ -19,11 +19,11 @@ pub const SCENARIO: Scenario = Scenario {
 /// Circuits of ours.
 const OURS: usize = 8;
 
-fn jobs(_extent: &Extent) -> Vec<Job> {
+fn jobs(extent: &Extent) -> Vec<Job> {
     let mut jobs = Vec::new();
     for (rate, rtt) in [(10.0, 50.0), (100.0, 50.0)] {
         for foreign in [QUINN_CUBIC, UTCP_CUBIC] {
-            for &ours in CONNECTIONS {
+            for &ours in &extent.connections {
                 let name = format!("{} : {}", ours.name, foreign.name);
                 let at = [("rate", rate), ("rtt", rtt)];
                 let path = Path::new(rate, rtt, 0.0);

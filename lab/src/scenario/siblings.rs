@@ -4,7 +4,7 @@ use utcp::time::{MILLISECOND, SECOND};
 
 use super::{Scenario, mbit};
 use crate::bench::{Extent, Figures, Job};
-use crate::contestant::{CONNECTIONS, Ours};
+use crate::contestant::Ours;
 use crate::figures::{jain, quantile};
 use crate::path::Path;
 use crate::world::{ENDLESS, Load, START};
@@ -38,7 +38,7 @@ const PATH: (f64, f64) = (100.0, 50.0);
 fn jobs(extent: &Extent) -> Vec<Job> {
     let mut jobs = Vec::new();
     for count in [10, 1_000] {
-        for &ours in CONNECTIONS {
+        for &ours in &extent.connections {
             let at = [("circuits", f64::from(count))];
             let seconds = if extent.quick { 20 } else { 60 };
             jobs.push(Job::new(
@@ -81,9 +81,9 @@ fn many(ours: Ours, count: i32, seconds: u64, seed: u64) -> Figures {
     ]
 }
 
-fn opened(_extent: &Extent) -> Vec<Job> {
+fn opened(extent: &Extent) -> Vec<Job> {
     let each = [10.0, 100.0].into_iter().flat_map(|rate| {
-        CONNECTIONS.iter().map(move |&ours| {
+        extent.connections.iter().map(move |&ours| {
             let at = [("rate", rate)];
             Job::new(OPENED.name, ours.name, &at, 100.0, move |seed| {
                 open(ours, rate, seed)

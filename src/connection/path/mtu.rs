@@ -15,7 +15,7 @@
 //! A size is given up after [`MAX_PROBES`] unanswered probes, and only if an empty probe, the control, was answered
 //! meanwhile: of a path that carries nothing at all, or a peer that answers no probes, nothing is learned.
 
-use crate::time::{Micros, SECOND, Time};
+use crate::time::{MILLISECOND, Micros, SECOND, Time};
 
 /// Unanswered probes of a size after which it is held to be too large (RFC 8899 section 5.1.2).
 pub const MAX_PROBES: u8 = 3;
@@ -29,6 +29,8 @@ pub const PMTU_RAISE_TIMER: Micros = 600 * SECOND;
 /// How long nothing is tried after probes brought no insight. Doubled each time, up to [`PMTU_RAISE_TIMER`], as long as
 /// the peer has never answered one.
 const FIRST_RETRY: Micros = 10 * SECOND;
+/// How long the answer to a padded probe may come after the one to its control at least.
+const LEAST_WAIT: Micros = 20 * MILLISECOND;
 /// How long the size in use is beyond doubt after it was confirmed.
 const CONFIRMED_FOR: Micros = SECOND;
 
@@ -71,6 +73,8 @@ struct Test {
     /// Tokens, once one was sent. All probes of a test have the same: an answer that is late is as good.
     token: Option<u32>,
     control_token: Option<u32>,
+    /// When the last control was sent.
+    control_at: Time,
     control_answered: bool,
 }
 
@@ -93,6 +97,8 @@ pub struct PathMtu {
     test: Option<Test>,
     /// The last size that was given up, and its token, in case its answer was only late.
     given_up: Option<(u32, usize)>,
+    /// The tokens of the last test, whose answers may still come.
+    past: [Option<u32>; 2],
     raise_at: Time,
     retry_at: Time,
     retry: Micros,
@@ -121,6 +127,7 @@ impl PathMtu {
             begun: false,
             test: None,
             given_up: None,
+            past: [None; 2],
             raise_at: Time(0),
             retry_at: Time(0),
             retry: FIRST_RETRY,
@@ -155,7 +162,7 @@ impl PathMtu {
         // Timeouts before may have found out more already.
         if self.state == State::Base && self.confirmed_at.is_none() {
             self.plpmtu = self.start;
-            self.test(self.start, false);
+            self.test(self.start);
         }
     }
 
@@ -170,7 +177,7 @@ impl PathMtu {
                 .is_none_or(|at| now.since(at) >= CONFIRMED_FOR)
             && self.test.is_none_or(|test| test.size > self.plpmtu);
         if doubt {
-            self.test(self.plpmtu, true);
+            self.test(self.plpmtu);
         }
     }
 
@@ -181,28 +188,33 @@ impl PathMtu {
         }
         match self.state {
             State::Disabled => {}
-            State::Base | State::Error => self.test(self.plpmtu, false),
+            State::Base | State::Error => self.test(self.plpmtu),
             State::Searching => self.search(now),
             State::SearchComplete if self.raise_at <= now && self.plpmtu < self.max => {
                 // One octet more tells whether the path has changed.
                 self.state = State::Searching;
                 self.too_large = self.max + 1;
-                self.test(self.plpmtu + 1, false);
+                self.test(self.plpmtu + 1);
             }
             State::SearchComplete => {}
         }
     }
 
-    /// The peer has answered a probe. Returns whether it is one of ours whose answer was not there yet.
+    /// The peer has answered a probe. Returns whether it is one that waits for an answer.
     pub fn on_answer(&mut self, now: Time, token: u32) -> bool {
         if let Some(test) = &mut self.test {
             if test.token == Some(token) {
                 let size = test.size;
-                self.test = None;
+                self.end_test();
                 self.confirmed(now, size);
                 return true;
             }
-            if test.control_token == Some(token) && !test.control_answered {
+            if test.control_token == Some(token) {
+                if test.size <= self.plpmtu {
+                    // The answer to the padded one, sent just before, cannot be far, and data may be waiting.
+                    let round_trip = now.since(test.control_at).max(LEAST_WAIT);
+                    test.at = test.at.min(now + round_trip);
+                }
                 test.control_answered = true;
                 self.retry = FIRST_RETRY;
                 return true;
@@ -212,12 +224,12 @@ impl PathMtu {
             Some((given_up, size)) if given_up == token => {
                 self.given_up = None;
                 if size > self.plpmtu {
-                    self.test = None;
+                    self.end_test();
                     self.confirmed(now, size);
                 }
                 true
             }
-            _ => false,
+            _ => self.past.contains(&Some(token)),
         }
     }
 
@@ -243,7 +255,7 @@ impl PathMtu {
             return;
         }
         let test = *test;
-        self.test = None;
+        self.end_test();
         if test.control_answered {
             self.given_up = test.token.map(|token| (token, test.size));
             self.failed(now, test.size);
@@ -282,6 +294,7 @@ impl PathMtu {
         }
         if test.control_due {
             test.control_due = false;
+            test.control_at = now;
             return Some(Probe {
                 size: 0,
                 token: *test.control_token.get_or_insert_with(random),
@@ -292,16 +305,24 @@ impl PathMtu {
 
     // ---- decisions ----
 
-    /// Begins to test a size. `doubt`: with a control from the beginning.
-    fn test(&mut self, size: usize, doubt: bool) {
+    fn end_test(&mut self) {
+        if let Some(test) = self.test.take() {
+            self.past = [test.token, test.control_token];
+        }
+    }
+
+    /// Begins to test a size, with a control from the beginning if it is in use: there is hurry then.
+    fn test(&mut self, size: usize) {
+        self.end_test();
         self.test = Some(Test {
             size,
             count: 0,
             at: Time::NEVER,
             probe_due: true,
-            control_due: doubt,
+            control_due: size <= self.plpmtu,
             token: None,
             control_token: None,
+            control_at: Time(0),
             control_answered: false,
         });
     }
@@ -312,10 +333,10 @@ impl PathMtu {
             self.state = State::SearchComplete;
             self.raise_at = now + PMTU_RAISE_TIMER;
         } else if self.too_large > self.max {
-            self.test(self.max, false);
+            self.test(self.max);
         } else {
             let size = self.plpmtu + (self.too_large - self.plpmtu) / 2;
-            self.test(size, false);
+            self.test(size);
         }
     }
 
@@ -348,7 +369,7 @@ impl PathMtu {
             self.plpmtu = self.min;
         }
         if self.plpmtu < size {
-            self.test(self.plpmtu, false);
+            self.test(self.plpmtu);
         } else {
             // Not even that, and yet the control arrives.
             self.retry_at = now + PMTU_RAISE_TIMER;

@@ -51,7 +51,7 @@ impl Path {
         if !answered.is_empty() {
             self.now = self.now + RTT;
             for token in answered {
-                self.mtu.on_answer(self.now, token);
+                assert!(self.mtu.on_answer(self.now, token));
             }
         } else if self.mtu.deadline() != Time::NEVER {
             any = true;
@@ -92,16 +92,17 @@ fn before_the_peer_is_heard_the_base_is_used_and_then_what_was_configured() {
     path.begin();
     assert_eq!(path.found(), (1_432, State::Base));
     assert_eq!(path.poll().map(|p| p.size), Some(1_432));
+    assert_eq!(path.poll().map(|p| p.size), Some(0));
     assert_eq!(path.poll(), None, "one at a time");
 }
 
 #[test]
-fn an_ordinary_path_takes_two_probes() {
+fn an_ordinary_path_takes_two_probes_and_a_control() {
     let mut path = Path::new(1_432, 1_472, 1_472);
     path.begin();
     path.settle();
     assert_eq!(path.found(), (1_472, State::SearchComplete));
-    assert_eq!(path.sent, [1_432, 1_472]);
+    assert_eq!(path.sent, [1_432, 0, 1_472]);
     assert_eq!(path.mtu.black_holes(), 0);
 }
 
@@ -130,8 +131,9 @@ fn a_path_narrower_than_configured_is_left_after_three_probes() {
         assert!(path.step());
     }
     assert_eq!(path.found(), (BASE_PLPMTU, State::Base));
-    assert_eq!(path.sent, [1_432, 1_432, 0, 1_432, 0]);
-    assert!(path.now.since(begun) <= 3 * TIMER + 2 * RTT);
+    assert_eq!(path.sent, [1_432, 0, 1_432, 0, 1_432, 0]);
+    // The answers to the controls tell soon.
+    assert_eq!(path.now.since(begun), 3 * 2 * RTT);
     assert_eq!(path.mtu.black_holes(), 1);
 }
 
@@ -169,7 +171,7 @@ fn a_silent_peer_or_a_dead_path_changes_nothing_and_is_asked_ever_less_often() {
     path.settle();
     assert_eq!(path.found(), (1_432, State::Base));
     let first = path.sent.len();
-    assert_eq!(first, 5, "three probes and two controls");
+    assert_eq!(first, 6, "three probes and three controls");
     // A day of traffic and timeouts.
     let end = path.now + 86_400 * SECOND;
     let mut tries = 0;
@@ -212,7 +214,7 @@ fn a_black_hole_is_confirmed_with_a_control_and_then_measured() {
     path.carries = 1_372;
     path.timeout();
     path.settle();
-    assert_eq!(path.sent[..5], [1_472, 0, 1_472, 0, 1_472]);
+    assert_eq!(path.sent[..6], [1_472, 0, 1_472, 0, 1_472, 0]);
     assert_eq!(path.found(), (1_372, State::SearchComplete));
     assert_eq!(path.mtu.black_holes(), 1);
 }
@@ -299,8 +301,13 @@ fn answers_that_nothing_waits_for_change_nothing() {
     assert!(!path.mtu.on_answer(path.now, probe.token + 1));
     assert_eq!(path.found(), (1_432, State::Base));
     assert!(path.mtu.on_answer(path.now, probe.token));
-    assert!(!path.mtu.on_answer(path.now, probe.token), "not twice");
     assert_eq!(path.found(), (1_432, State::Searching));
+    let next = path.poll().expect("a probe");
+    assert!(path.mtu.on_answer(path.now, probe.token), "to a repetition");
+    assert_eq!(path.found(), (1_432, State::Searching));
+    assert!(path.mtu.on_answer(path.now, next.token));
+    assert!(!path.mtu.on_answer(path.now, probe.token), "long ago");
+    assert_eq!(path.found(), (1_472, State::SearchComplete));
 }
 
 #[test]
@@ -330,6 +337,6 @@ fn a_largest_below_the_configured_size_means_that_nothing_larger_is_tried() {
     let mut path = Path::new(1_400, 1_000, 9_000);
     path.begin();
     path.settle();
-    assert_eq!(path.sent, [1_400]);
+    assert_eq!(path.sent, [1_400, 0]);
     assert_eq!(path.found(), (1_400, State::SearchComplete));
 }

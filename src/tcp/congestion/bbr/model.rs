@@ -8,6 +8,10 @@ use crate::time::{Micros, SECOND, Time};
 /// "Estimating BBR.extra_acked").
 const EXTRA_ACKED_FILTER_LEN: u64 = 10;
 
+/// The least round-trip time of a round, in per cent of the minimum, above which a queue is standing: the excess is
+/// what one round of probing makes.
+const STANDING_QUEUE: u64 = 125;
+
 /// `value` times `percent` per cent.
 pub(super) fn scale(value: u64, percent: u64) -> u64 {
     saturate(u128::from(value) * u128::from(percent) / 100)
@@ -42,13 +46,26 @@ pub(super) struct Sample {
 }
 
 /// Packet-timed round trips (section "BBR.round_count").
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Rounds {
     pub count: u64,
     /// This acknowledgement began a round.
     pub start: bool,
     /// A packet sent when this much was delivered ends the round.
     pub next_delivered: u64,
+    /// The least round-trip time of this round, and of the one before.
+    least_rtt: [Micros; 2],
+}
+
+impl Default for Rounds {
+    fn default() -> Rounds {
+        Rounds {
+            count: 0,
+            start: false,
+            next_delivered: 0,
+            least_rtt: [INFINITE; 2],
+        }
+    }
 }
 
 /// Whether the window was used up in this round or the last (C.is_cwnd_limited).
@@ -172,7 +189,7 @@ impl Bbr {
     }
 
     /// UpdateRound().
-    pub(super) fn update_round(&mut self, sample: &Sample) {
+    pub(super) fn update_round(&mut self, ack: &Ack, sample: &Sample) {
         self.rounds.start = sample.present && sample.prior_delivered >= self.rounds.next_delivered;
         if self.rounds.start {
             self.start_round();
@@ -180,7 +197,17 @@ impl Bbr {
             self.cycle.rounds_since_probe = self.cycle.rounds_since_probe.saturating_add(1);
             self.cwnd_limited.last_round = self.cwnd_limited.this_round;
             self.cwnd_limited.this_round = false;
+            self.rounds.least_rtt = [INFINITE, self.rounds.least_rtt[0]];
         }
+        let least = &mut self.rounds.least_rtt[0];
+        *least = ack.rtt.unwrap_or(INFINITE).min(*least);
+    }
+
+    /// Whether no packet of this round and the last got through without waiting for a quarter of the minimum.
+    pub(super) fn is_queue_standing(&self) -> bool {
+        let [this, last] = self.rounds.least_rtt;
+        let least = this.min(last);
+        least != INFINITE && least > scale(self.min_rtt.get(), STANDING_QUEUE)
     }
 
     /// StartRound(): the round ends when something is acknowledged that is sent from now on.

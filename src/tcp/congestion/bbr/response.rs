@@ -2,7 +2,7 @@
 //! Upon Packet Loss" and "Updating the Model Upon Detecting a Spurious Loss Recovery").
 
 use super::model::{Sample, saturate, scale};
-use super::{Ack, Bbr, INFINITE, Loss, State};
+use super::{Ack, Bbr, INFINITE, Loss, QUEUED_LOSS_THRESH, State};
 use crate::time::Time;
 
 /// The most that a lossy round takes, in per cent of what was (BBR.Beta, section "Core Algorithm Design Parameters").
@@ -179,8 +179,11 @@ impl Bbr {
         }
     }
 
-    /// Whether the round that ends now lost more than is tolerated. The draft asks only whether it lost anything.
+    /// Whether the round that ends now lost more than is tolerated. With a queue, as in the draft, that is nothing.
     fn is_round_lossy(&self) -> bool {
+        if self.is_loss_congestion() {
+            return true;
+        }
         let lost = self.losses.lost_in_round;
         let delivered = self
             .delivered
@@ -188,10 +191,28 @@ impl Bbr {
         self.is_loss_too_high(lost, delivered.saturating_add(lost))
     }
 
-    /// The loss among `octets` that is not taken for congestion: the threshold, and two standard deviations of a
-    /// Poisson variable with that mean, in segments.
+    /// Whether loss is answered as the draft does it: a queue is standing, so it may well have overflowed. The queue
+    /// that Down is emptying already does not count: the probe before it has had its answer.
+    fn is_loss_congestion(&self) -> bool {
+        self.state != State::ProbeBwDown && self.is_queue_standing()
+    }
+
+    /// BBR.LossThresh in thousandths.
+    fn loss_thresh(&self) -> u64 {
+        if self.is_loss_congestion() {
+            self.loss_thresh.min(u64::from(QUEUED_LOSS_THRESH))
+        } else {
+            self.loss_thresh
+        }
+    }
+
+    /// The loss among `octets` that is not taken for congestion. Without a queue: the threshold, and two standard
+    /// deviations of a Poisson variable with that mean, in segments.
     fn tolerated_loss(&self, octets: u64) -> u64 {
-        let mean = u128::from(octets) * u128::from(self.loss_thresh) / 1000;
+        let mean = u128::from(octets) * u128::from(self.loss_thresh()) / 1000;
+        if self.is_loss_congestion() {
+            return saturate(mean);
+        }
         let deviation = mean.saturating_mul(u128::from(self.mss)).isqrt();
         saturate(mean + 2 * deviation)
     }
@@ -231,7 +252,7 @@ impl Bbr {
         let before = loss.tx_in_flight.saturating_sub(loss.len);
         let lost_before = loss.lost_since_sent.saturating_sub(loss.len);
         let spare = self.tolerated_loss(before).saturating_sub(lost_before);
-        let prefix = u128::from(spare) * 1000 / u128::from(1000 - self.loss_thresh);
+        let prefix = u128::from(spare) * 1000 / u128::from(1000 - self.loss_thresh());
         before.saturating_add(saturate(prefix).min(loss.len))
     }
 

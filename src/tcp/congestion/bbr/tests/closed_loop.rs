@@ -161,6 +161,25 @@ fn two_flows_share_the_link() {
 }
 
 #[test]
+fn many_flows_fill_a_lossy_link_and_share_it() {
+    for (loss, most_lost) in [(0, 0.03), (30, 0.05)] {
+        let mut link = Link::new(100, 100 * 125 * 40);
+        link.loss = loss;
+        let flows = (1..=5).map(|seed| Flow::new(40, seed)).collect();
+        let mut path = Path::new(link, flows);
+        let rates = path.goodput(20 * SECOND, 50 * SECOND);
+        let used = rates.iter().sum::<u64>() as f64 / (100 * MBIT) as f64;
+        let ratio = *rates.iter().max().unwrap() as f64 / *rates.iter().min().unwrap() as f64;
+        let sum = |of: fn(&Flow) -> u64| path.flows.iter().map(of).sum::<u64>() as f64;
+        let lost = sum(|flow| flow.lost) / sum(|flow| flow.delivered);
+        assert!(
+            used > 0.92 && ratio < 3.0 && lost < most_lost,
+            "{loss}: {used:.3} {ratio:.2} {lost:.4}"
+        );
+    }
+}
+
+#[test]
 fn after_a_pause_the_old_rate_comes_back_without_a_burst() {
     let mut path = Path::single(100, 50, 100);
     path.flow().data = 100_000_000;

@@ -358,8 +358,13 @@ impl Flow {
     }
 
     fn time_out(&mut self, now: Nanos) {
-        while !self.packets.is_empty() {
-            self.lose_first(now);
+        while let Some(packet) = self.packets.front() {
+            if packet.arrived {
+                self.packets.pop_front();
+                self.first += 1;
+            } else {
+                self.lose_first(now);
+            }
         }
         self.acks.clear();
         self.timeouts += 1;

@@ -64,6 +64,57 @@ fn loss_below_the_threshold_changes_nothing() {
 }
 
 #[test]
+fn with_a_standing_queue_any_loss_while_cruising_counts() {
+    for (rtt, lowered) in [(RTT * 124 / 100, false), (RTT * 126 / 100, true)] {
+        let mut script = Script::cruising();
+        let queued = Round { rtt, ..STEADY };
+        script.round(queued);
+        script.round(queued);
+        assert_eq!(script.state(), State::ProbeBwCruise);
+        script.lose(1, BDP);
+        script.round(queued);
+        assert_eq!(script.bbr.short.bw != u64::MAX, lowered, "{rtt}");
+    }
+}
+
+#[test]
+fn with_a_standing_queue_a_probe_may_lose_two_percent() {
+    for (rtt, segments, state) in [
+        (RTT, 40, State::ProbeBwUp),
+        (RTT * 126 / 100, 20, State::ProbeBwUp),
+        (RTT * 126 / 100, 21, State::ProbeBwDown),
+    ] {
+        let mut script = Script::probing();
+        // More each round, that no plateau ends the probe.
+        for rate in [RATE * 5 / 4, RATE * 25 / 16] {
+            script.round(Round {
+                rate,
+                rtt,
+                ..STEADY
+            });
+        }
+        script.lose(segments, BDP);
+        assert_eq!(script.state(), state, "{rtt} {segments}");
+    }
+}
+
+#[test]
+fn the_queue_that_down_empties_makes_no_loss_worse() {
+    let mut script = Script::probing();
+    let queued = Round {
+        rtt: RTT * 3 / 2,
+        in_flight: 2 * BDP,
+        ..STEADY
+    };
+    script.rounds_until(State::ProbeBwDown, queued, 5);
+    script.round(queued);
+    script.lose(30, BDP);
+    script.round(queued);
+    assert_eq!(script.state(), State::ProbeBwDown);
+    assert_eq!(script.bbr.short.bw, u64::MAX);
+}
+
+#[test]
 fn one_unlucky_packet_of_a_small_window_is_no_congestion() {
     let script = Script::cruising();
     assert!(!script.bbr.is_loss_too_high(2 * MSS, 20 * MSS));
