@@ -17,13 +17,13 @@ use crate::end::{CHUNK, DATAGRAM, End, Info};
 pub enum Mode {
     /// Every circuit has its own window.
     Independent,
+    /// All share one, and claim one flow.
+    Coupled,
 }
 
 /// Applies a mode to the configuration; the only place that knows how.
 fn configure(config: &mut Config, mode: Mode) {
-    match mode {
-        Mode::Independent => {}
-    }
+    config.coupled = mode == Mode::Coupled;
     config.datagram_size = DATAGRAM;
 }
 

@@ -409,7 +409,6 @@ impl Tcb {
             });
         }
         let n = self.receive.read(pool, buffer);
-        self.window.on_read(n);
         Ok(n)
     }
 
