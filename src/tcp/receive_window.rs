@@ -120,7 +120,11 @@ impl ReceiveWindow {
 
     /// New data has arrived, in order or not; `unread` octets wait for the relay.
     pub fn on_arrival(&mut self, now: Time, octets: usize, unread: usize, srtt: Micros) {
-        let round = if srtt == 0 { UNKNOWN_RTT } else { srtt.max(MILLISECOND) };
+        let round = if srtt == 0 {
+            UNKNOWN_RTT
+        } else {
+            srtt.max(MILLISECOND)
+        };
         if now.since(self.since) >= round {
             self.arrived = 0;
             self.since = now;
