@@ -620,16 +620,18 @@ impl Tcb {
         let able = self.sack || self.state == State::SynSent;
         let quiet = !self.board.has_lost()
             && self.reorder_at == Time::NEVER
-            && self.tail.is_none()
+            && self.tail.is_none_or(|tail| tail.sent < tlp::MOST)
             && self.rtt.backoff() == 0;
         if able
             && quiet
             && srtt > 0
             && let Some(oldest) = self.board.oldest()
+            // One that was itself sent again as a probe waits for the timeout.
+            && !(self.tail.is_some() && oldest.retransmitted)
         {
             let timeout = tlp::timeout(srtt.max(self.rtt.latest()), self.rtt.rttvar());
             let heard = self.board.rate().delivered_at();
-            self.tail_at = (oldest + timeout)
+            self.tail_at = (oldest.sent_at() + timeout)
                 .max(heard + timeout.saturating_sub(srtt))
                 .min(self.retransmit_at);
         }
@@ -642,16 +644,21 @@ impl Tcb {
             return;
         }
         let answerable = now - self.rtt.srtt();
-        let pending = self.board.probe(answerable, tlp::PROBE_FRONT);
-        if pending == 0 {
+        let before = self.tail.map_or(0, |tail| tail.sent);
+        let probes = self.board.probe(answerable, tlp::Probe::front(before));
+        if probes == 0 {
             return;
         }
         self.counters.probes += 1;
-        self.tail = Some(tlp::Probe {
+        let tail = self.tail.get_or_insert(tlp::Probe {
             end: self.snd_nxt,
-            pending,
+            sent: 0,
+            pending: 0,
             accounted: false,
         });
+        tail.end = self.snd_nxt;
+        tail.sent += probes;
+        tail.pending += probes;
         self.retransmit_at = now + self.rtt.rto();
     }
 

@@ -563,9 +563,15 @@ impl Tcb {
         self.board.in_flight()
     }
 
-    /// Whether nothing that was sent was ever acknowledged: the initial window is not used up.
+    /// Whether what it sends next is of its initial window.
     pub fn is_fresh(&self) -> bool {
-        self.counters.bytes_acked == 0
+        let initial = INITIAL_WINDOW * u64::from(self.mss);
+        u64::from(self.snd_nxt - self.iss) < initial && self.counters.bytes_sent < initial
+    }
+
+    /// Octets found lost so far.
+    pub fn bytes_lost(&self) -> u64 {
+        self.board.rate().lost()
     }
 
     /// Whether an acknowledgement is held back for a moment.
