@@ -85,13 +85,13 @@ impl Circuits {
                     self.end_turn(wire, line);
                 }
                 if let Some(gate) = held_back {
-                    self.wait_at(now, wire, gate);
-                    if line.is_some() {
-                        // At the head of its line, for which there is not enough room.
-                        break;
-                    }
+                    self.wait_at(wire, gate);
                 }
                 self.update_timer(wire, shared);
+                if line.is_some() && held_back.is_some() {
+                    // At the head of its line, for which there is not enough room.
+                    break;
+                }
                 continue;
             };
             let size = tortp::MIN_SEGMENT_HEADER
@@ -132,6 +132,10 @@ impl Circuits {
                 self.stats.payload_sent += plan.payload as u64;
             }
             self.commit(now, wire, &plan, gate);
+            if line.is_some() {
+                // Its next turn may be long in coming.
+                self.update_timer(wire, shared);
+            }
         }
         self.look_at_gates(now);
         if let Some(group) = &mut self.group
