@@ -392,6 +392,7 @@ impl Tcb {
         self.counters.ce_reported += u64::from(marked);
         if let Some(Recovery { prr: Some(prr), .. }) = &mut self.recovery
             && self.congestion.uses_prr()
+            && self.signals.is_none()
         {
             let cwnd = prr.on_ack(
                 delivery.delivered,
@@ -810,6 +811,12 @@ impl Tcb {
             }
             return;
         }
+        let shares = self.signals.is_some() || self.is_fresh();
+        if shares && self.board.in_flight() == 0 && self.board.has_lost() {
+            // All of it is known to be lost, and waits for its siblings to leave room.
+            self.retransmit_at = now + self.rtt.rto();
+            return;
+        }
         self.counters.timeouts += 1;
         self.timeout_at = now;
         let first = self.rtt.backoff() == 0;
@@ -852,7 +859,15 @@ impl Tcb {
     pub(super) fn wants_probe(&self) -> bool {
         let waiting = self.unsent() > 0 || (self.fin_queued && !self.fin_sent);
         let open = self.state.may_send() && self.state != State::SynReceived;
-        waiting && open && self.board.is_empty()
+        waiting && open && self.board.is_empty() && self.may_be_held_by_peer()
+    }
+
+    /// Whether the peer's window may be what holds back new data; what siblings share may be so as well.
+    fn may_be_held_by_peer(&self) -> bool {
+        let fin = u32::from(self.fin_queued);
+        let want = self.unsent().min(u32::from(self.mss)) + fin;
+        let usable = self.snd_wnd.saturating_sub(self.snd_nxt - self.snd_una);
+        usable < want
     }
 
     /// Asks for a sign of life: an empty segment that has to be answered.

@@ -375,7 +375,7 @@ impl Circuits {
         };
         self.buried += usize::from(!circuit.buried);
         circuit.buried = true;
-        circuit.tcb.set_coupled(false);
+        circuit.tcb.set_coupled(now, false);
         shared
             .timers
             .remove(Owner::Circuit(self.id, wire), circuit.timer);
