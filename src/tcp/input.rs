@@ -358,10 +358,16 @@ impl Tcb {
             self.on_duplicate(block, una);
         }
         let spurious = self.judge_timeout(advanced, &delivery, early);
-        // Before a timeout, an acknowledgement may have been lost and this be a later one: unless nothing was lost.
+        // Before a timeout, an acknowledgement may have been lost and this be a later one: unless nothing was lost. Of
+        // the timeout before, as after a blackout, that is not known.
+        let from = if spurious {
+            self.timeout_before
+        } else {
+            self.timeout_at
+        };
         let rtt = delivery
             .measured
-            .filter(|&at| spurious || at >= self.timeout_at)
+            .filter(|&at| at >= from)
             .map(|at| now.since(at));
         if let Some(rtt) = rtt {
             self.rtt.sample(rtt);
@@ -818,6 +824,7 @@ impl Tcb {
             return;
         }
         self.counters.timeouts += 1;
+        self.timeout_before = self.timeout_at;
         self.timeout_at = now;
         let first = self.rtt.backoff() == 0;
         let flight = self.board.in_flight();

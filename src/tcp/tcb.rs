@@ -166,6 +166,8 @@ pub struct Tcb {
     pub(super) reorder_at: Time,
     /// When the retransmission timer last fired.
     pub(super) timeout_at: Time,
+    /// When it had fired before that.
+    pub(super) timeout_before: Time,
     /// A tail loss probe is due.
     pub(super) tail_at: Time,
     pub(super) ack_at: Time,
@@ -243,6 +245,7 @@ impl Tcb {
             retransmit_at: Time::NEVER,
             reorder_at: Time::NEVER,
             timeout_at: Time(0),
+            timeout_before: Time(0),
             tail_at: Time::NEVER,
             ack_at: Time::NEVER,
             pace_at: Time::NEVER,
