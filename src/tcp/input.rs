@@ -335,6 +335,8 @@ impl Tcb {
         let delivery = self.board.acknowledge(now, una, &sack, self.rtt.min());
         let advanced = una > self.snd_una;
         let newest = delivery.newest;
+        self.ecn
+            .on_delivery(delivery.measured, newest.is_some_and(|n| n.retransmitted));
         // Sooner than any round trip: it is the original that has arrived, not what was sent again.
         let early =
             newest.is_some_and(|n| n.retransmitted && now.since(n.sent_at()) < self.rtt.min());
@@ -428,7 +430,10 @@ impl Tcb {
                 ce,
                 rate: delivery.rate,
             });
-            if ce > 0 && self.recovery.is_none() && self.ecn.reduces(una, self.snd_nxt) {
+        }
+        if ce > 0 && self.ecn.reduces(una, self.snd_nxt) {
+            // In recovery it was reduced already, and a common window sees to itself.
+            if self.recovery.is_none() && self.signals.is_none() {
                 self.congestion.on_marked(prior_in_flight);
             }
         }
@@ -600,6 +605,7 @@ impl Tcb {
             self.congestion
                 .on_congestion(now, flight, self.board.rate().delivered());
         }
+        self.ecn.on_loss();
         self.undo.on_reduction(self.snd_una, self.snd_nxt);
         if let Some(tail) = &mut self.tail {
             tail.accounted = true;
@@ -640,6 +646,7 @@ impl Tcb {
             return;
         }
         self.counters.probes += 1;
+        self.ecn.on_loss();
         let pending = self.board.probe(tlp::PROBE_FRONT);
         self.tail = Some(tlp::Probe {
             end: self.snd_nxt,
@@ -846,7 +853,7 @@ impl Tcb {
                 self.congestion.on_timeout(now, flight, first, delivered);
             }
         }
-        self.ecn.on_timeout(!first);
+        self.ecn.on_loss();
         if first {
             self.undo.on_reduction(self.snd_una, self.snd_nxt);
         }

@@ -416,7 +416,7 @@ impl Tcb {
             self.unacked = 0;
             self.window.promised(plan.edge);
         }
-        self.ecn.sent(plan.flags);
+        self.ecn.sent(now, plan.flags, plan.ect);
         let rate = self.pacing_rate();
         let prior_in_flight = self.board.in_flight();
         let pause = self.board.is_empty();

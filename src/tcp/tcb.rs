@@ -565,6 +565,11 @@ impl Tcb {
         self.counters.bytes_acked == 0
     }
 
+    /// Whether the path seems to drop what routers may mark (ECT), and only that.
+    pub fn finds_ect_dropped(&self) -> bool {
+        self.ecn.is_black_hole()
+    }
+
     /// Whether the siblings' common window is the limit.
     pub fn is_coupled(&self) -> bool {
         self.signals.is_some()

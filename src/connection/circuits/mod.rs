@@ -81,6 +81,8 @@ pub struct Circuits {
     group: Option<Group>,
     /// The last datagram filled may be marked by routers instead of dropped.
     ect: bool,
+    /// A circuit has found out that such datagrams do not arrive.
+    ect_dropped: bool,
     held: bool,
     srtt: Micros,
     rttvar: Micros,
@@ -117,6 +119,7 @@ impl Circuits {
             budget: Budget::default(),
             group: None,
             ect: false,
+            ect_dropped: false,
             held: false,
             srtt: 0,
             rttvar: 0,

@@ -124,7 +124,7 @@ impl Circuits {
                 out,
             );
             circuit.tcb.payload(&plan, out);
-            self.ect |= plan.ect;
+            self.ect |= plan.ect && !self.ect_dropped;
             self.stats.segments_sent += 1;
             if plan.is_retransmission() {
                 self.stats.segments_retransmitted += 1;
