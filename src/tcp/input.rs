@@ -335,6 +335,8 @@ impl Tcb {
         let delivery = self.board.acknowledge(now, una, &sack, self.rtt.min());
         let advanced = una > self.snd_una;
         let newest = delivery.newest;
+        self.ecn
+            .on_delivery(delivery.measured, newest.is_some_and(|n| n.retransmitted));
         // Sooner than any round trip: it is the original that has arrived, not what was sent again.
         let early =
             newest.is_some_and(|n| n.retransmitted && now.since(n.sent_at()) < self.rtt.min());
@@ -398,6 +400,7 @@ impl Tcb {
         self.counters.ce_reported += u64::from(marked);
         if let Some(Recovery { prr: Some(prr), .. }) = &mut self.recovery
             && self.congestion.uses_prr()
+            && self.signals.is_none()
         {
             let cwnd = prr.on_ack(
                 delivery.delivered,
@@ -427,7 +430,10 @@ impl Tcb {
                 ce,
                 rate: delivery.rate,
             });
-            if ce > 0 && self.recovery.is_none() && self.ecn.reduces(una, self.snd_nxt) {
+        }
+        if ce > 0 && self.ecn.reduces(una, self.snd_nxt) {
+            // In recovery it was reduced already, and a common window sees to itself.
+            if self.recovery.is_none() && self.signals.is_none() {
                 self.congestion.on_marked(prior_in_flight);
             }
         }
@@ -599,6 +605,7 @@ impl Tcb {
             self.congestion
                 .on_congestion(now, flight, self.board.rate().delivered());
         }
+        self.ecn.on_loss();
         self.undo.on_reduction(self.snd_una, self.snd_nxt);
         if let Some(tail) = &mut self.tail {
             tail.accounted = true;
@@ -650,6 +657,7 @@ impl Tcb {
             return;
         }
         self.counters.probes += 1;
+        self.ecn.on_loss();
         let tail = self.tail.get_or_insert(tlp::Probe {
             end: self.snd_nxt,
             sent: 0,
@@ -859,7 +867,7 @@ impl Tcb {
                 self.congestion.on_timeout(now, flight, first, delivered);
             }
         }
-        self.ecn.on_timeout(!first);
+        self.ecn.on_loss();
         if first {
             self.undo.on_reduction(self.snd_una, self.snd_nxt);
         }
@@ -879,7 +887,15 @@ impl Tcb {
     pub(super) fn wants_probe(&self) -> bool {
         let waiting = self.unsent() > 0 || (self.fin_queued && !self.fin_sent);
         let open = self.state.may_send() && self.state != State::SynReceived;
-        waiting && open && self.board.is_empty()
+        waiting && open && self.board.is_empty() && self.may_be_held_by_peer()
+    }
+
+    /// Whether the peer's window may be what holds back new data; what siblings share may be so as well.
+    fn may_be_held_by_peer(&self) -> bool {
+        let fin = u32::from(self.fin_queued);
+        let want = self.unsent().min(u32::from(self.mss)) + fin;
+        let usable = self.snd_wnd.saturating_sub(self.snd_nxt - self.snd_una);
+        usable < want
     }
 
     /// Asks for a sign of life: an empty segment that has to be answered.

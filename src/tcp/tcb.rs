@@ -584,6 +584,11 @@ impl Tcb {
         self.ack_now |= self.ack_at != Time::NEVER;
     }
 
+    /// Whether the path seems to drop what routers may mark (ECT), and only that.
+    pub fn finds_ect_dropped(&self) -> bool {
+        self.ecn.is_black_hole()
+    }
+
     /// Whether the siblings' common window is the limit.
     pub fn is_coupled(&self) -> bool {
         self.signals.is_some()
@@ -595,12 +600,31 @@ impl Tcb {
     }
 
     /// From now on the siblings' common window is the limit (`true`), or the circuit's own (`false`).
-    pub fn set_coupled(&mut self, coupled: bool) {
-        if coupled != self.signals.is_some() {
-            self.signals = coupled.then(Box::default);
-            self.board.void_departures();
-            self.pacer.reset();
+    ///
+    /// Its own window was not kept up to date meanwhile: it starts with the share that it had, or an initial window.
+    pub fn set_coupled(&mut self, now: Time, coupled: bool) {
+        if coupled == self.signals.is_some() {
+            return;
         }
+        let flight = self.board.in_flight();
+        let recovers = self.recovery.is_some_and(|r| r.prr.is_some());
+        if coupled {
+            if recovers {
+                self.congestion.on_recovered(now);
+            }
+        } else {
+            let initial = INITIAL_WINDOW * u64::from(self.mss);
+            let share = flight.max(initial).min(self.congestion.cwnd());
+            self.congestion.set_cwnd(share);
+            if recovers {
+                let delivered = self.board.rate().delivered();
+                self.congestion.on_congestion(now, flight, delivered);
+                self.congestion.on_confirmed();
+            }
+        }
+        self.signals = coupled.then(Box::default);
+        self.board.void_departures();
+        self.pacer.reset();
     }
 
     /// What has happened since, for the siblings' common window; nothing if it has its own.

@@ -19,6 +19,8 @@ const UNKNOWN_RTT: Micros = 100 * MILLISECOND;
 pub struct Budget {
     /// Octets that may leave now; below zero by what left beyond.
     tokens: i64,
+    /// It was used up, and there is not enough for a whole segment yet: what is small should leave in company.
+    empty: bool,
     filled_at: Time,
     /// Octets acknowledged on the connection in this round trip and in the last one.
     current: u64,
@@ -78,12 +80,13 @@ impl Budget {
             self.tokens = self.tokens.saturating_add(more).min(full);
             self.filled_at = now;
         }
-        self.tokens > 0
+        self.empty &= self.tokens < mss as i64;
+        !self.empty
     }
 
     /// When new circuits may send, if they may not now.
     pub fn opens_at(&self, now: Time, mss: u64, srtt: Micros) -> Time {
-        let missing = u128::from((1 - self.tokens).max(0).unsigned_abs());
+        let missing = u128::from((mss as i64 - self.tokens).max(0).unsigned_abs());
         let span = (missing * u128::from(SECOND)).div_ceil(u128::from(self.rate(mss, srtt)));
         now + u64::try_from(span).unwrap_or(u64::MAX).max(MILLISECOND / 2)
     }
@@ -93,6 +96,7 @@ impl Budget {
         self.tokens = self
             .tokens
             .saturating_sub(i64::try_from(octets).unwrap_or(i64::MAX));
+        self.empty = self.tokens <= 0;
     }
 }
 
