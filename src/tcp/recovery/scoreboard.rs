@@ -372,7 +372,11 @@ impl Scoreboard {
                 self.note(&segment, &mut delivery, &mut sample, true);
             }
         }
-        for &(start, end) in sack.as_slice() {
+        // Blocks come with the latest first. In that order, a lower one that the last acknowledgement did not have would
+        // look as if it had been overtaken.
+        let mut blocks = *sack;
+        blocks.sort_above(una);
+        for &(start, end) in blocks.as_slice() {
             self.take_block(start, end, &mut delivery, &mut sample);
         }
         self.last_sack = *sack;
