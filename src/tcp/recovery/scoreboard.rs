@@ -358,7 +358,9 @@ impl Scoreboard {
                 first.len -= part;
                 first.syn = false;
                 self.take_off(&before);
-                self.note(&before, &mut delivery, &mut sample, true);
+                if !before.sacked {
+                    self.note(&before, &mut delivery, &mut sample, true);
+                }
                 let moved = (before.departure.at, before.seq);
                 if let Some(entry) = self.order.iter_mut().find(|e| **e == moved) {
                     entry.1 = una;
