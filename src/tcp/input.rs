@@ -309,9 +309,10 @@ impl Tcb {
         } else if segment.ack == self.snd_una && plain {
             self.duplicate_acks = self.duplicate_acks.saturating_add(1);
             if self.duplicate_acks == DUP_THRESH {
+                let flight = self.board.in_flight();
                 let mut hearer = Hearer::new(now, &mut self.congestion, &mut self.signals);
                 let lost = self.board.mark_first_lost(|s, rate| hearer.lost(s, rate));
-                self.enter_recovery(now, lost);
+                self.enter_recovery(now, lost, flight);
             }
         }
     }
@@ -367,7 +368,7 @@ impl Tcb {
             self.rtt.sample(rtt);
         }
         self.rack.on_delivery(now, &delivery, self.rtt.min());
-        let mut lost = self.detect_losses(now, newest.is_some_and(|n| n.retransmitted));
+        let mut lost = self.detect_losses(now, newest.is_some_and(|n| n.retransmitted), prior_in_flight);
         if !self.sack
             && advanced
             && self
@@ -553,8 +554,9 @@ impl Tcb {
         }
     }
 
-    /// RACK; returns the octets newly lost. `resent`: what was delivered had been sent again.
-    fn detect_losses(&mut self, now: Time, resent: bool) -> u64 {
+    /// RACK; returns the octets newly lost. `resent`: what was delivered had been sent again. `flight`: octets in flight
+    /// before anything that has just been heard.
+    fn detect_losses(&mut self, now: Time, resent: bool, flight: u64) -> u64 {
         self.reorder_at = Time::NEVER;
         // Without SACK, what is above the acknowledged may have arrived unseen: see note_duplicate.
         if !self.sack || (self.board.sacked() == 0 && !resent) {
@@ -570,7 +572,7 @@ impl Tcb {
         if let Some(at) = again {
             self.reorder_at = at;
         }
-        self.enter_recovery(now, lost);
+        self.enter_recovery(now, lost, flight);
         lost
     }
 
@@ -584,11 +586,12 @@ impl Tcb {
         }
     }
 
-    fn enter_recovery(&mut self, now: Time, lost: u64) {
+    /// Fast recovery begins, if something was lost. `flight` is FlightSize of RFC 5681 and RecoverFS of RFC 9937: what
+    /// the acknowledgement that tells of the loss has delivered belongs to it.
+    fn enter_recovery(&mut self, now: Time, lost: u64, flight: u64) {
         if lost == 0 || self.recovery.is_some() {
             return;
         }
-        let flight = self.board.in_flight() + lost;
         if self.signals.is_none() {
             self.congestion
                 .on_congestion(now, flight, self.board.rate().delivered());
@@ -779,7 +782,7 @@ impl Tcb {
             }
         }
         if self.reorder_at <= now {
-            self.detect_losses(now, true);
+            self.detect_losses(now, true, self.board.in_flight());
             self.arm_tail(now);
         }
         if self.tail_at <= now {
