@@ -391,18 +391,7 @@ impl Tcb {
         }
         let ce = u64::from(marked) * u64::from(self.mss);
         self.counters.ce_reported += u64::from(marked);
-        if let Some(Recovery { prr: Some(prr), .. }) = &mut self.recovery
-            && self.congestion.uses_prr()
-        {
-            let cwnd = prr.on_ack(
-                delivery.delivered,
-                self.board.in_flight(),
-                self.congestion.ssthresh(),
-                u64::from(self.mss),
-                advanced && lost == 0,
-            );
-            self.congestion.set_cwnd(cwnd);
-        }
+        self.reduce_proportionally(delivery.delivered, advanced && lost == 0);
         if let Some(signals) = &mut self.signals {
             signals.on_ack(&delivery, rtt, ce);
         } else if delivery.delivered > 0 || ce > 0 {
@@ -517,9 +506,11 @@ impl Tcb {
                 return true;
             }
             frto::Verdict::Open if self.unsent() > 0 => {
-                // Room for two new segments.
-                let cwnd = self.board.in_flight() + 2 * u64::from(self.mss);
-                self.congestion.set_cwnd(cwnd);
+                if self.signals.is_none() {
+                    // Room for two new segments.
+                    let cwnd = self.board.in_flight() + 2 * u64::from(self.mss);
+                    self.congestion.set_cwnd(cwnd);
+                }
             }
             frto::Verdict::Open | frto::Verdict::Genuine => {
                 if let Some(recovery) = &mut self.recovery {
@@ -606,6 +597,23 @@ impl Tcb {
             prr: Some(Prr::new(flight)),
             frto: None,
         });
+    }
+
+    /// PRR, in fast recovery: the window for what is sent next. `safe`: SND.UNA advanced and nothing more was lost.
+    fn reduce_proportionally(&mut self, delivered: u64, safe: bool) {
+        if let Some(Recovery { prr: Some(prr), .. }) = &mut self.recovery
+            && self.signals.is_none()
+            && self.congestion.uses_prr()
+        {
+            let cwnd = prr.on_ack(
+                delivered,
+                self.board.in_flight(),
+                self.congestion.ssthresh(),
+                u64::from(self.mss),
+                safe,
+            );
+            self.congestion.set_cwnd(cwnd);
+        }
     }
 
     /// Sets the timer of the tail loss probe: from when the last segment was sent, but leaving acknowledgements that are
@@ -782,7 +790,10 @@ impl Tcb {
             }
         }
         if self.reorder_at <= now {
-            self.detect_losses(now, true, self.board.in_flight());
+            let begins = self.recovery.is_none();
+            if self.detect_losses(now, true, self.board.in_flight()) > 0 && begins {
+                self.reduce_proportionally(0, false);
+            }
             self.arm_tail(now);
         }
         if self.tail_at <= now {
