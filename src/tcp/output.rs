@@ -275,7 +275,8 @@ impl Tcb {
         let limited = u64::from(self.duplicate_acks.min(2)) * u64::from(self.mss);
         // The window is a fraction of a segment more or less than what fits: rounded, as it would be counted in
         // segments. Cut off, a small window would on average be half a segment smaller than what the algorithm says.
-        let rounding = u64::from(self.mss) / 2;
+        // Half of the segment at hand, though: with half of a full one, cells would leave as if recovery reduced nothing.
+        let rounding = len.min(u64::from(self.mss)) / 2;
         flight + len <= self.congestion.cwnd() + limited + rounding
     }
 
