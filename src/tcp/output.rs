@@ -401,7 +401,8 @@ impl Tcb {
     /// The same; `counted`: how the segment departed, counted with its siblings, if they share a window.
     pub fn commit_counted(&mut self, now: Time, plan: &Plan, counted: Option<Departure>) {
         self.counters.segments_sent += 1;
-        if plan.flags.has(Flags::ACK) {
+        // A probe is below the peer's window: nothing of what it says is taken in.
+        if plan.flags.has(Flags::ACK) && plan.kind != Kind::Probe {
             self.duplicate = None;
             self.acked_at = now;
             self.ack_now = false;
