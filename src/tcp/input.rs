@@ -189,12 +189,16 @@ impl Tcb {
         let len = segment.len();
 
         // First, the sequence number (3.10.7.4).
-        let acceptable = if edge == next {
+        let acceptable = if len == 0 {
+            // The edge itself too, where the RFC stops before it: the peer has filled the window, part of that is lost,
+            // and it acknowledges what we send.
+            next <= segment.seq && segment.seq <= edge
+        } else if edge == next {
             // A closed window still takes acknowledgements; data is cut off below.
             segment.seq == next
         } else {
             (next <= segment.seq && segment.seq < edge)
-                || (len > 0 && next < segment.seq + len && segment.seq < edge)
+                || (next < segment.seq + len && segment.seq < edge)
         };
         if !acceptable {
             if flags.has(Flags::RST) {
