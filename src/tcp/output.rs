@@ -427,6 +427,10 @@ impl Tcb {
                 self.undo.on_retransmission();
                 self.board
                     .retransmitted(now, plan.seq, plan.sequence_space(), counted);
+                if plan.seq == self.snd_una {
+                    // Its answer takes a round trip from now, and RACK another if it gets lost.
+                    self.retransmit_at = now + self.rtt.rto();
+                }
             }
             Kind::New => {
                 if pause {
