@@ -533,10 +533,13 @@ impl Tcb {
         if over {
             self.tail = None;
         }
-        if !repaired || self.recovery.is_some() {
-            return;
+        if repaired && self.recovery.is_none() {
+            self.on_probe_repaired(now);
         }
-        // A loss, repaired before it was found: the window is reduced all the same.
+    }
+
+    /// A loss, repaired before it was found: the window is reduced all the same.
+    fn on_probe_repaired(&mut self, now: Time) {
         match &mut self.signals {
             Some(signals) => signals.repaired = true,
             None => {
@@ -629,7 +632,7 @@ impl Tcb {
         let quiet = self.board.in_flight() > 0
             && !self.board.has_lost()
             && self.reorder_at == Time::NEVER
-            && self.tail.is_none()
+            && self.tail.is_none_or(|tail| tail.end <= self.snd_una)
             && self.rtt.backoff() == 0;
         self.tail_at = if able && quiet && srtt > 0 {
             let timeout = tlp::timeout(srtt.max(self.rtt.latest()), self.rtt.rttvar());
@@ -647,12 +650,17 @@ impl Tcb {
         if self.board.in_flight() == 0 || self.board.has_lost() {
             return;
         }
+        // Of an earlier probe, all is acknowledged, and nothing came twice for more than a round trip.
+        if self.tail.is_some_and(|tail| !tail.accounted) && self.recovery.is_none() {
+            self.on_probe_repaired(now);
+        }
         self.counters.probes += 1;
         let pending = self.board.probe(tlp::PROBE_FRONT);
         self.tail = Some(tlp::Probe {
             end: self.snd_nxt,
             pending,
-            accounted: false,
+            // Whether a SYN was lost or its answer late, nothing tells: a second one is answered, and not reported.
+            accounted: self.state == State::SynSent,
         });
         self.retransmit_at = now + self.rtt.rto();
     }
