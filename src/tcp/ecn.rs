@@ -141,6 +141,11 @@ impl Ecn {
         true
     }
 
+    /// Everything below `snd_una` is acknowledged.
+    pub fn on_advance(&mut self, snd_una: Seq) {
+        self.until = self.until.filter(|&until| snd_una < until);
+    }
+
     /// The retransmission timer fired; `again` if not for the first time.
     pub fn on_timeout(&mut self, again: bool) {
         self.suspended |= again;
@@ -204,6 +209,18 @@ mod tests {
         assert!(a.reduces(Seq(0), Seq(100)));
         assert!(!a.reduces(Seq(99), Seq(200)));
         assert!(a.reduces(Seq(100), Seq(200)));
+    }
+
+    #[test]
+    fn a_mark_after_gigabytes_without_one_counts() {
+        let (mut a, _) = shake_hands(true, true);
+        assert!(a.reduces(Seq(0), Seq(100)));
+        a.on_advance(Seq(99));
+        assert!(!a.reduces(Seq(99), Seq(200)));
+        for gigabytes in 1..4u32 {
+            a.on_advance(Seq(gigabytes << 30));
+        }
+        assert!(a.reduces(Seq(3 << 30), Seq((3 << 30) + 100)));
     }
 
     #[test]

@@ -443,6 +443,10 @@ impl Tcb {
     /// SND.UNA moves: acknowledged data leaves the queue, and the timer starts anew.
     fn advance(&mut self, now: Time, pool: &mut Pool, una: Seq) {
         self.snd_una = una;
+        // What was waited for is forgotten when it has come: 2 GiB later it would lie ahead again.
+        self.filled = self.filled.filter(|&end| una <= end);
+        self.ecn.on_advance(una);
+        self.rack.on_advance(una);
         let data_end = self.queue_start + self.queue.len() as u32;
         let data = una.min(data_end);
         if data > self.queue_start {

@@ -88,6 +88,11 @@ impl Rack {
         }
     }
 
+    /// Everything below `snd_una` is acknowledged.
+    pub fn on_advance(&mut self, snd_una: Seq) {
+        self.round = self.round.filter(|&round| snd_una < round);
+    }
+
     /// A recovery is over.
     pub fn on_recovered(&mut self) {
         self.persist = self.persist.saturating_sub(1);
