@@ -488,6 +488,7 @@ impl Tcb {
     /// The last reduction was for nothing.
     fn take_back(&mut self) {
         self.counters.spurious += 1;
+        self.timed_out = None;
         self.undo.clear();
         self.recovery = None;
         self.board.revive();
@@ -838,7 +839,8 @@ impl Tcb {
         }
         self.counters.timeouts += 1;
         self.timeout_at = now;
-        let first = self.rtt.backoff() == 0;
+        // Not the back-off says so: it is taken back when the peer is heard after a silence, or the path has shrunk.
+        let first = self.timed_out.replace(self.snd_una) != Some(self.snd_una);
         let flight = self.board.in_flight();
         if self.board.first().is_some_and(|s| s.sacked) {
             // Selectively acknowledged, but not when its turn came: the peer was short of memory.

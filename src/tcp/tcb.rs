@@ -166,6 +166,8 @@ pub struct Tcb {
     pub(super) reorder_at: Time,
     /// When the retransmission timer last fired.
     pub(super) timeout_at: Time,
+    /// SND.UNA then: a further timeout for the same segment is no further sign of congestion.
+    pub(super) timed_out: Option<Seq>,
     /// A tail loss probe is due.
     pub(super) tail_at: Time,
     pub(super) ack_at: Time,
@@ -243,6 +245,7 @@ impl Tcb {
             retransmit_at: Time::NEVER,
             reorder_at: Time::NEVER,
             timeout_at: Time(0),
+            timed_out: None,
             tail_at: Time::NEVER,
             ack_at: Time::NEVER,
             pace_at: Time::NEVER,
