@@ -10,7 +10,7 @@ use super::recovery::rack::Circumstances;
 use super::recovery::rate::RateEstimator;
 use super::recovery::scoreboard::{Delivery, Sent};
 use super::recovery::tlp::{self, MAX_ACK_DELAY};
-use super::segment::{Flags, Segment};
+use super::segment::{Flags, SackBlocks, Segment};
 use super::seq::Seq;
 use super::signals::Signals;
 use super::state::State;
@@ -209,7 +209,7 @@ impl Tcb {
                 self.ack_now = true;
                 let end = segment.seq + len;
                 if end <= next {
-                    self.duplicate = Some((segment.seq, end));
+                    self.note_arrived_twice(segment.seq, end);
                 }
             } else {
                 self.challenge(now);
@@ -722,7 +722,7 @@ impl Tcb {
                 Stored::OutOfOrder => self.ack_now = true,
                 Stored::Duplicate => {
                     self.counters.duplicate_segments += 1;
-                    self.duplicate = Some((start, start + payload.len() as u32));
+                    self.note_arrived_twice(start, start + payload.len() as u32);
                     self.ack_now = true;
                 }
                 Stored::Dropped => {
@@ -747,6 +747,24 @@ impl Tcb {
         }
         self.window.tune(now, self.rtt.srtt());
         stored
+    }
+
+    /// To be reported (RFC 2883): neighbours together, others with an acknowledgement of their own.
+    fn note_arrived_twice(&mut self, start: Seq, end: Seq) {
+        if !self.sack {
+            return;
+        }
+        let mut merged = (start, end);
+        let mut blocks = SackBlocks::default();
+        for &(s, e) in self.duplicates.as_slice() {
+            if s <= merged.1 && merged.0 <= e {
+                merged = (merged.0.min(s), merged.1.max(e));
+            } else {
+                blocks.push(s, e);
+            }
+        }
+        blocks.push(merged.0, merged.1);
+        self.duplicates = blocks;
     }
 
     /// Full segments that one acknowledgement covers.

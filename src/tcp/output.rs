@@ -182,7 +182,7 @@ impl Tcb {
         if !self.sack {
             return blocks;
         }
-        if let Some((start, end)) = self.duplicate {
+        if let Some(&(start, end)) = self.duplicates.as_slice().first() {
             blocks.push(start, end);
             if let Some(around) = self.receive.range_around(start, end) {
                 blocks.push(around.0, around.1);
@@ -403,9 +403,10 @@ impl Tcb {
         self.counters.segments_sent += 1;
         // A probe is below the peer's window: nothing of what it says is taken in.
         if plan.flags.has(Flags::ACK) && plan.kind != Kind::Probe {
-            self.duplicate = None;
+            let reported = plan.options.sack.as_slice().first().copied();
+            self.duplicates.retain(|s, e| Some((s, e)) != reported);
             self.acked_at = now;
-            self.ack_now = false;
+            self.ack_now = !self.duplicates.is_empty();
             self.ack_at = Time::NEVER;
             self.unacked = 0;
             self.window.promised(plan.edge);

@@ -13,7 +13,7 @@ use super::recovery::rtt::Rtt;
 use super::recovery::scoreboard::{Scoreboard, Sent};
 use super::recovery::tlp;
 use super::recovery::undo::Undo;
-use super::segment::Segment;
+use super::segment::{SackBlocks, Segment};
 use super::send_queue::SendQueue;
 use super::seq::Seq;
 use super::signals::Signals;
@@ -155,8 +155,8 @@ pub struct Tcb {
     /// Octets received since the last acknowledgement was sent, and when that was.
     pub(super) unacked: u32,
     pub(super) acked_at: Time,
-    /// What arrived a second time, to be reported (RFC 2883).
-    pub(super) duplicate: Option<(Seq, Seq)>,
+    /// What arrived a second time, to be reported (RFC 2883), one with each acknowledgement.
+    pub(super) duplicates: SackBlocks,
     /// Segments that are acknowledged at once, while the peer is in slow start.
     pub(super) quick_acks: u8,
     pub(super) last_challenge: Option<Time>,
@@ -239,7 +239,7 @@ impl Tcb {
             ack_now: false,
             unacked: 0,
             acked_at: Time(0),
-            duplicate: None,
+            duplicates: SackBlocks::default(),
             quick_acks: 0,
             last_challenge: None,
             retransmit_at: Time::NEVER,
@@ -487,6 +487,8 @@ impl Tcb {
     pub fn renege(&mut self, pool: &mut Pool) -> u64 {
         let before = pool.in_use();
         self.receive.renege(pool);
+        // Without what was around it, a report of a duplicate would say that it is held.
+        self.duplicates = SackBlocks::default();
         before - pool.in_use()
     }
 
