@@ -285,8 +285,9 @@ impl Tcb {
         let lost: Sent = self.board.first_lost()?;
         // After a timeout the first segment goes out whatever else is in flight (RFC 6298 (5.4)); then it is to be seen
         // whether the others were lost (RFC 5682).
+        // Without SACK it does so in fast recovery too: what has arrived of the rest is not known (RFC 6582 section 3.2).
         let timed_out = self.recovery.is_some_and(|r| r.prr.is_none());
-        let first = timed_out && lost.seq == self.snd_una;
+        let first = (timed_out || !self.sack) && lost.seq == self.snd_una;
         let waits = self
             .recovery
             .is_some_and(|r| r.frto == Some(Frto::NewData) && self.can_send_new());
