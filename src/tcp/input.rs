@@ -410,7 +410,9 @@ impl Tcb {
                 srtt: self.rtt.srtt(),
                 min_rtt: self.rtt.min(),
                 window_limited: self.was_window_limited(una, prior_in_flight),
-                in_recovery: self.recovery.is_some_and(|r| r.prr.is_some()),
+                in_recovery: self
+                    .recovery
+                    .is_some_and(|r| r.prr.is_some() || r.frto.is_some()),
                 round,
                 ce,
                 rate: delivery.rate,
@@ -509,7 +511,12 @@ impl Tcb {
         if !advanced && delivery.delivered == 0 {
             return false;
         }
-        match frto.on_ack(advanced, delivery.revived > 0, early) {
+        match frto.on_ack(
+            advanced,
+            delivery.revived > 0,
+            early,
+            delivery.selective,
+        ) {
             frto::Verdict::Spurious => {
                 self.take_back();
                 return true;
@@ -521,6 +528,7 @@ impl Tcb {
                     self.congestion.set_cwnd(cwnd);
                 }
             }
+            frto::Verdict::Wait => {}
             frto::Verdict::Open | frto::Verdict::Genuine => {
                 if let Some(recovery) = &mut self.recovery {
                     recovery.frto = None;

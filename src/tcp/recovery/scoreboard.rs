@@ -60,6 +60,8 @@ pub struct Delivery {
     pub rate: Option<RateSample>,
     /// The most recently sent segment among the newly delivered.
     pub newest: Option<Sent>,
+    /// Something was delivered selectively.
+    pub selective: bool,
     /// A segment sent once only was delivered after a later one: the network reorders.
     pub reordered: bool,
     /// Sequence space delivered that was held to be lost, and was not sent again.
@@ -452,6 +454,7 @@ impl Scoreboard {
         cumulative: bool,
     ) {
         delivery.delivered += u64::from(segment.len);
+        delivery.selective |= !cumulative;
         if segment.lost && !segment.retransmitted {
             delivery.revived += u64::from(segment.len);
         }
