@@ -568,9 +568,9 @@ impl Tcb {
     /// RACK; returns the octets newly lost. `resent`: what was delivered had been sent again. `flight`: octets in flight
     /// before anything that has just been heard.
     fn detect_losses(&mut self, now: Time, resent: bool, flight: u64) -> u64 {
-        self.reorder_at = Time::NEVER;
+        let waits = std::mem::replace(&mut self.reorder_at, Time::NEVER) != Time::NEVER;
         // Without SACK, what is above the acknowledged may have arrived unseen: see note_duplicate.
-        if !self.sack || (self.board.sacked() == 0 && !resent) {
+        if !self.sack || (self.board.sacked() == 0 && !resent && !waits) {
             return 0;
         }
         let circumstances = self.circumstances(now);
