@@ -371,8 +371,13 @@ impl Tcb {
         if let Some(rtt) = rtt {
             self.rtt.sample(rtt);
         }
-        self.rack.on_delivery(now, &delivery, self.rtt.min());
-        let mut lost = self.detect_losses(now, newest.is_some_and(|n| n.retransmitted), prior_in_flight);
+        let mut lost = 0;
+        if !spurious {
+            // Else it is originals that arrive: when their copies were sent says nothing of the others.
+            self.rack.on_delivery(now, &delivery, self.rtt.min());
+            let resent = newest.is_some_and(|n| n.retransmitted);
+            lost = self.detect_losses(now, resent, prior_in_flight);
+        }
         if !self.sack
             && advanced
             && self

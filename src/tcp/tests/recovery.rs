@@ -78,10 +78,12 @@ fn a_retransmission_lost_at_a_long_round_trip_time_is_found_before_the_timeout()
     // The retransmission, which gets lost, and new data.
     let sent = s.run(rtt);
     assert_eq!((sent[0].1, sent[0].2), (ISS + 1_001, 1_000));
-    s.sack(ISS + 1_001, &[(ISS + 2_001, ISS + 14_001)]);
+    let end = s.tcb.snd_nxt().0;
+    assert!(end > ISS + 10_001);
+    s.sack(ISS + 1_001, &[(ISS + 2_001, end)]);
     let sent = s.run(rtt - MILLISECOND);
-    assert_eq!(sent, [(0, ISS + 1_001, 1_000)]);
-    s.ack(ISS + 14_001, 2_000);
+    assert_eq!(sent[0], (0, ISS + 1_001, 1_000));
+    s.ack(end, 2_000);
     let info = s.tcb.info();
     assert_eq!((info.timeouts, info.fast_recoveries), (0, 1));
 }
@@ -98,11 +100,8 @@ fn one_segment_delivered_early_makes_no_loss_until_a_quarter_round_trip_has_pass
     s.advance(RTT / 4 - 1);
     assert_eq!(s.sent_short(), []);
     s.advance(1);
-    assert_eq!(
-        s.sent_short(),
-        [(ACK, ISS + 1, 1_000), (ACK, ISS + 1_001, 1_000)][..1],
-        "proportional rate reduction lets one out"
-    );
+    // Two are lost; proportional rate reduction lets one out.
+    assert_eq!(s.sent_short(), [(ACK, ISS + 1, 1_000)]);
 }
 
 #[test]
@@ -293,15 +292,16 @@ fn what_the_peer_held_and_gave_up_is_sent_again_after_the_timeout() {
     // It arrived, but all the rest was thrown away.
     s.ack(ISS + 1_001, 2_000);
     let mut una = ISS + 1_001;
-    for _ in 0..20 {
-        let rto = s.tcb.info().rto;
-        let sent = s.run(rto);
-        if let Some(&(_, seq, n)) = sent.iter().find(|&&(_, seq, _)| seq == una) {
-            una = seq + n as u32;
-            s.ack(una, 2_000);
+    let rto = s.tcb.info().rto;
+    assert_eq!(s.run(rto - 1), []);
+    for _ in 0..5 {
+        for (_, seq, n) in s.run(RTT) {
+            assert_eq!(seq, una);
+            una += n as u32;
         }
+        s.ack(una, 2_000);
     }
-    assert_eq!(una, ISS + 6_001);
-    assert_eq!(s.tcb.info().send_queue, 0);
-    assert!(s.tcb.info().timeouts <= 2, "{}", s.tcb.info().timeouts);
+    let info = s.tcb.info();
+    assert_eq!((una, info.send_queue), (ISS + 6_001, 0));
+    assert_eq!(info.timeouts, 1);
 }
