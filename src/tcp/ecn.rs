@@ -115,6 +115,10 @@ impl Ecn {
 
     /// Segments newly reported as marked by an acknowledgement.
     pub fn on_ack(&mut self, segment: &Segment<'_>) -> u32 {
+        if segment.flags.has(Flags::SYN) {
+            // There it says that the peer knows of it.
+            return 0;
+        }
         match (self.mode, segment.options.ce_count) {
             (Mode::Accurate, Some(count)) => {
                 let new = count.wrapping_sub(self.reported);
