@@ -516,12 +516,7 @@ impl Tcb {
         if !advanced && delivery.delivered == 0 {
             return false;
         }
-        match frto.on_ack(
-            advanced,
-            delivery.revived > 0,
-            early,
-            delivery.selective,
-        ) {
+        match frto.on_ack(advanced, delivery.revived > 0, early, delivery.selective) {
             frto::Verdict::Spurious => {
                 self.take_back();
                 return true;

@@ -142,7 +142,8 @@ fn others_hear_an_echo_until_they_answer_it() {
 fn an_echo_reduces_the_window_and_is_answered_on_new_data() {
     let mut s = classic();
     s.write(10_000);
-    assert!(s.sent().iter().all(|o| o.ect));
+    let sent = s.sent();
+    assert!(sent.len() == 10 && sent.iter().all(|o| o.ect));
     s.advance(RTT);
     s.echo(ISS + 6_001);
     s.echo(ISS + 8_001);

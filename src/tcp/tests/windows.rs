@@ -97,7 +97,9 @@ fn a_window_closed_on_what_is_under_way_does_not_stop_its_repair() {
     s.ack(ISS + 3_001, 0);
     let probe = s.run(SECOND);
     assert!(
-        probe.iter().all(|&(_, seq, n)| (seq, n) == (ISS + 3_000, 0)),
+        probe
+            .iter()
+            .all(|&(_, seq, n)| (seq, n) == (ISS + 3_000, 0)),
         "{probe:?}"
     );
     assert!(!probe.is_empty());
@@ -128,7 +130,10 @@ fn a_probe_of_the_window_is_no_acknowledgement() {
     assert_eq!(s.sent_short(), [(ACK, ISS, 0)]);
     s.advance(5 * MILLISECOND);
     let sent = s.sent();
-    assert_eq!((sent.len(), sent[0].seq, sent[0].ack), (1, ISS + 1, seq + 100));
+    assert_eq!(
+        (sent.len(), sent[0].seq, sent[0].ack),
+        (1, ISS + 1, seq + 100)
+    );
 }
 
 #[test]
