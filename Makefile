@@ -88,13 +88,13 @@ check-packages:
 
 .PHONY: lint
 lint: ## formatting and clippy, warnings are errors
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
-	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 
 .PHONY: bench-kernel
-bench-kernel: ## utcp's TCP beside the kernel's, in real time, as root (BENCH_ARGS="--quick --filter 50ms-1%")
-	$(CARGO) run --release --locked -p utcp-lab --bin bench-kernel -- $(BENCH_ARGS)
+bench-kernel: ## utcp's TCP beside the kernel's, in real time, as root (BENCH="--quick" and more)
+	$(CARGO) run --release --locked --package utcp-lab --bin bench-kernel -- $(BENCH)
 
 .PHONY: fuzz
 fuzz: ## let cargo-fuzz work on each target (FUZZ_SECONDS=60 each)

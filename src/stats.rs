@@ -116,5 +116,8 @@ pub struct CircuitInfo {
     pub pacing_rate: u64,
     pub tail_loss_probes: u64,
     pub spurious_recoveries: u64,
+    pub ecn: bool,
     pub ce_reported: u64,
+    pub ce_received: u64,
+    pub coupled: bool,
 }

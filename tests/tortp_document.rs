@@ -174,6 +174,7 @@ fn meaning(text: &str) -> Options {
             "path-answer" => {
                 options.path_probe = Some(PathProbe::Answer(value.parse().unwrap()));
             }
+            "ce-count" => options.ce_count = Some(value.parse().unwrap()),
             "circuit-number" => options.circuit_number = Some(value.parse().unwrap()),
             "sack" => {
                 for block in value.split(',') {

@@ -80,6 +80,7 @@ null_connection(void **state)
   assert_int_equal(utcp_connection_open_circuit(NULL, 1, &circuit), UTCP_ERR_NULL);
   utcp_connection_set_user(NULL, &len);
   assert_null(utcp_connection_user(NULL));
+  assert_int_equal(utcp_connection_set_congestion(NULL, UTCP_CONGESTION_CUBIC), UTCP_ERR_NULL);
   assert_int_equal(utcp_connection_get_stats(NULL, &stats), UTCP_ERR_NULL);
   assert_int_equal(stats.circuits, 77);
   assert_ptr_equal(circuit, &address);
@@ -107,6 +108,7 @@ null_circuit(void **state)
   assert_int_equal(utcp_circuit_number(NULL), 0);
   assert_null(utcp_circuit_connection(NULL));
   assert_int_equal(utcp_circuit_set_congestion(NULL, UTCP_CONGESTION_CUBIC), UTCP_ERR_NULL);
+  assert_int_equal(utcp_circuit_set_coupled(NULL, 1), UTCP_ERR_NULL);
   assert_int_equal(utcp_circuit_set_rate(NULL, 0), UTCP_ERR_NULL);
   assert_int_equal(utcp_circuit_set_send_buffer(NULL, 65536), UTCP_ERR_NULL);
   assert_int_equal(utcp_circuit_set_receive_buffer(NULL, 65536), UTCP_ERR_NULL);
@@ -185,6 +187,8 @@ handles_of_another_kind(void **state)
   assert_int_equal(utcp_connection_open_circuit((utcp_connection *)c.a, 4, &opened), UTCP_ERR_HANDLE);
   assert_int_equal(utcp_connection_close((utcp_connection *)p.a->endpoint), UTCP_ERR_HANDLE);
   assert_int_equal(utcp_connection_role((utcp_connection *)c.a), UTCP_ERR_HANDLE);
+  assert_int_equal(utcp_connection_set_congestion((utcp_connection *)c.a, UTCP_CONGESTION_BBR), UTCP_ERR_HANDLE);
+  assert_int_equal(utcp_circuit_set_coupled((utcp_circuit *)p.ab, 1), UTCP_ERR_HANDLE);
   assert_int_equal(utcp_endpoint_process((utcp_endpoint *)p.ab, p.net->now), UTCP_ERR_HANDLE);
   assert_int_equal(utcp_endpoint_free((utcp_endpoint *)c.a), UTCP_ERR_HANDLE);
   assert_int_equal(utcp_config_free((utcp_config *)p.a->endpoint), UTCP_ERR_HANDLE);
@@ -225,6 +229,9 @@ static const struct bound bounds[] = {
   { UTCP_OPTION_HANDSHAKE_TIMEOUT, 100000, 3600 * UINT64_C(1000000) },
   { UTCP_OPTION_DEAD_TIMEOUT, 1000000, 86400 * UINT64_C(1000000) },
   { UTCP_OPTION_MEMORY_BUDGET, 65536, UINT64_MAX },
+  { UTCP_OPTION_ECN, 0, 1 },
+  { UTCP_OPTION_COUPLED, 0, 1 },
+  { UTCP_OPTION_COUPLED_FLOWS, 1, 64 },
   { UTCP_OPTION_PATH_MTU_DISCOVERY, 0, 1 },
   { UTCP_OPTION_LARGEST_DATAGRAM, 576, 16421 },
 };
@@ -277,6 +284,7 @@ option_enumerations(void **state)
   assert_int_equal(outcome(*state, UTCP_OPTION_CLIENT_CERTIFICATE, UINT64_C(1) << 32), UTCP_ERR_RANGE);
   assert_int_equal(outcome(*state, UTCP_OPTION_CONGESTION, UTCP_CONGESTION_NEWRENO), UTCP_OK);
   assert_int_equal(outcome(*state, UTCP_OPTION_CONGESTION, UTCP_CONGESTION_CUBIC), UTCP_OK);
+  assert_int_equal(outcome(*state, UTCP_OPTION_CONGESTION, UTCP_CONGESTION_BBR), UTCP_OK);
   assert_int_equal(outcome(*state, UTCP_OPTION_CONGESTION, 0), UTCP_ERR_RANGE);
   assert_int_equal(outcome(*state, UTCP_OPTION_CONGESTION, 1000), UTCP_ERR_RANGE);
   assert_int_equal(outcome(*state, UTCP_OPTION_CONGESTION, (UINT64_C(1) << 32) + 1), UTCP_ERR_RANGE);

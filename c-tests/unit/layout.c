@@ -48,7 +48,7 @@ static void
 circuit_info_layout(void **state)
 {
   (void)state;
-  SIZE(utcp_circuit_info, 232);
+  SIZE(utcp_circuit_info, 288);
   assert_int_equal(UTCP_CIRCUIT_INFO_SIZE_V1, 232);
   MEMBER(utcp_circuit_info, size, 0, 8);
   MEMBER(utcp_circuit_info, number, 8, 4);
@@ -83,6 +83,13 @@ circuit_info_layout(void **state)
   NEXT(duplicate_segments, 22);
   NEXT(rejected_segments, 23);
   NEXT(delivery_rate, 24);
+  NEXT(pacing_rate, 25);
+  NEXT(tail_loss_probes, 26);
+  NEXT(spurious_recoveries, 27);
+  NEXT(ecn, 28);
+  NEXT(ce_reported, 29);
+  NEXT(ce_received, 30);
+  NEXT(coupled, 31);
 #undef NEXT
 }
 
@@ -90,7 +97,7 @@ static void
 connection_stats_layout(void **state)
 {
   (void)state;
-  SIZE(utcp_connection_stats, 232);
+  SIZE(utcp_connection_stats, 256);
   assert_int_equal(UTCP_CONNECTION_STATS_SIZE_V1, 208);
   MEMBER(utcp_connection_stats, size, 0, 8);
   MEMBER(utcp_connection_stats, role, 8, 4);
@@ -124,6 +131,9 @@ connection_stats_layout(void **state)
   NEXT(path_probes_sent, 23);
   NEXT(path_black_holes, 24);
   NEXT(dropped_path_probe, 25);
+  NEXT(coupled_cwnd, 26);
+  NEXT(coupled_in_flight, 27);
+  NEXT(coupled_congestion, 28);
 #undef NEXT
 }
 
@@ -175,8 +185,10 @@ numbers_are_the_published_ones(void **state)
     { UTCP_OPTION_MAX_HALF_OPEN, 4 }, { UTCP_OPTION_MAX_CIRCUITS, 5 }, { UTCP_OPTION_SEND_BUFFER, 6 },
     { UTCP_OPTION_RECEIVE_BUFFER, 7 }, { UTCP_OPTION_CONGESTION, 8 }, { UTCP_OPTION_DATAGRAM_SIZE, 9 },
     { UTCP_OPTION_HANDSHAKE_TIMEOUT, 10 }, { UTCP_OPTION_DEAD_TIMEOUT, 11 }, { UTCP_OPTION_MEMORY_BUDGET, 12 },
+    { UTCP_OPTION_ECN, 13 }, { UTCP_OPTION_COUPLED, 14 }, { UTCP_OPTION_COUPLED_FLOWS, 15 },
     { UTCP_OPTION_PATH_MTU_DISCOVERY, 20 }, { UTCP_OPTION_LARGEST_DATAGRAM, 21 },
-    { UTCP_CONGESTION_NEWRENO, 1 }, { UTCP_CONGESTION_CUBIC, 2 }, { UTCP_ROLE_CLIENT, 1 }, { UTCP_ROLE_SERVER, 2 },
+    { UTCP_CONGESTION_NEWRENO, 1 }, { UTCP_CONGESTION_CUBIC, 2 }, { UTCP_CONGESTION_BBR, 3 },
+    { UTCP_ROLE_CLIENT, 1 }, { UTCP_ROLE_SERVER, 2 },
     { UTCP_EVENT_READABLE, 1 }, { UTCP_EVENT_WRITABLE, 2 },
     { UTCP_TCP_SYN_SENT, 1 }, { UTCP_TCP_SYN_RECEIVED, 2 }, { UTCP_TCP_ESTABLISHED, 3 }, { UTCP_TCP_FIN_WAIT_1, 4 },
     { UTCP_TCP_FIN_WAIT_2, 5 }, { UTCP_TCP_CLOSE_WAIT, 6 }, { UTCP_TCP_CLOSING, 7 }, { UTCP_TCP_LAST_ACK, 8 },
@@ -228,7 +240,7 @@ every_number_has_a_text_of_its_own(void **state)
 /* One published struct and the call that fills it. */
 struct filled {
   const char *name;
-  size_t v1;
+  size_t v1, now;
   int (*call)(const void *handle, void *out);
   const void *handle;
 };
@@ -266,9 +278,9 @@ statistics_of_all_sizes(void **state)
   struct pair p = pair_new(*state, NULL, NULL);
   struct circuits c = pair_open(&p, 5);
   const struct filled all[] = {
-    { "circuit_info", 232, fill_circuit, c.a },
-    { "connection_stats", 208, fill_connection, p.ab },
-    { "endpoint_stats", 168, fill_endpoint, p.a->endpoint },
+    { "circuit_info", 232, sizeof(utcp_circuit_info), fill_circuit, c.a },
+    { "connection_stats", 208, sizeof(utcp_connection_stats), fill_connection, p.ab },
+    { "endpoint_stats", 168, sizeof(utcp_endpoint_stats), fill_endpoint, p.a->endpoint },
   };
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
     const struct filled *f = &all[i];
@@ -307,14 +319,16 @@ statistics_of_all_sizes(void **state)
     free(guarded);
 
     /* A newer caller finds zeroes where this library knows nothing, and its own octets behind that. */
-    size_t larger = f->v1 + 512;
+    size_t larger = f->now + 512;
     uint8_t *future = malloc(larger + CANARY);
     assert_non_null(future);
     memset(future, FILL, larger + CANARY);
     memcpy(future, &larger, sizeof larger);
     assert_int_equal(f->call(f->handle, future), UTCP_OK);
     assert_memory_equal(future + sizeof(size_t), v1 + sizeof(size_t), f->v1 - sizeof(size_t));
-    assert_true(is_filled_with(future + f->v1, larger - f->v1, 0));
+    for (size_t at = f->v1; at < f->now; at += 8)
+      assert_false(is_filled_with(future + at, 8, FILL));
+    assert_true(is_filled_with(future + f->now, larger - f->now, 0));
     assert_true(is_filled_with(future + larger, CANARY, FILL));
     free(future);
     free(v1);

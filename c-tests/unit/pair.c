@@ -173,7 +173,8 @@ deliver(struct net *net)
         break;
       to = next;
       taken[n] = flight_pop(net);
-      batch[n] = (utcp_datagram){ .data = taken[n].data, .len = taken[n].len, .ecn = taken[n].ecn,
+      uint8_t ecn = net->mark && to ? net->mark(net, to, taken[n].ecn) : taken[n].ecn;
+      batch[n] = (utcp_datagram){ .data = taken[n].data, .len = taken[n].len, .ecn = ecn,
                                   .address = (struct sockaddr *)&taken[n].from, .address_len = taken[n].from_len };
       n++;
     }
@@ -181,7 +182,7 @@ deliver(struct net *net)
       to->rx_datagrams += n;
       for (size_t i = 0; i < n; i++)
         to->rx_octets += taken[i].len;
-      if (n == 1)
+      if (n == 1 && !batch[0].ecn)
         utcp_endpoint_inject(to->endpoint, net->now, batch[0].address, batch[0].address_len, batch[0].data,
                              batch[0].len);
       else
@@ -488,6 +489,7 @@ on_tx(void *user, const utcp_datagram *batch, size_t count)
       continue;
     }
     h->tx_datagrams++;
+    h->tx_ecn[d->ecn]++;
     h->tx_octets += d->len;
     net_send(h->net, h, d);
   }

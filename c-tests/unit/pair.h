@@ -72,6 +72,7 @@ struct host {
   size_t tx_overstate; /* added to the count that is returned: a lying caller */
   void (*tx_hook)(struct host *host);
   uint64_t tx_calls, tx_datagrams, tx_octets, tx_short;
+  uint64_t tx_ecn[4];    /* datagrams by their ECN field */
   uint64_t tx_invalid;   /* batches that no socket could have sent */
   uint64_t tx_reordered; /* a refused datagram was not the first of the next batch */
   uint64_t rx_datagrams, rx_octets;
@@ -100,6 +101,8 @@ struct net {
   uint64_t delay; /* one way; default 10 ms */
   /* thousandths of all datagrams */
   unsigned loss, duplicate, reorder, corrupt;
+  /* The ECN field with which a datagram arrives; default: with that which it was sent with */
+  uint8_t (*mark)(struct net *net, struct host *to, uint8_t ecn);
   /* 0 delivers, non-zero drops; sees every datagram before chance does */
   int (*filter)(struct net *net, struct host *from, struct host *to, const uint8_t *data, size_t len);
   void *user;

@@ -87,6 +87,8 @@ pub const CONNECTIONS: &[Ours] = &[
     connection("utcp-cubic", Algorithm::Cubic, Mode::Independent),
     connection("utcp-newreno", Algorithm::NewReno, Mode::Independent),
     connection("utcp-bbr", Algorithm::Bbr, Mode::Independent),
+    connection("utcp-cubic-coupled", Algorithm::Cubic, Mode::Coupled),
+    connection("utcp-bbr-coupled", Algorithm::Bbr, Mode::Coupled),
 ];
 
 impl Ours {

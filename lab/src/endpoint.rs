@@ -17,14 +17,19 @@ use crate::end::{CHUNK, DATAGRAM, End, Info};
 pub enum Mode {
     /// Every circuit has its own window.
     Independent,
+    /// All circuits together claim as much as one flow.
+    Coupled,
 }
 
 /// Applies a mode to the configuration; the only place that knows how.
 fn configure(config: &mut Config, mode: Mode) {
-    match mode {
-        Mode::Independent => {}
-    }
+    config.coupled = match mode {
+        Mode::Independent => false,
+        Mode::Coupled => true,
+    };
+    config.coupled_flows = 1;
     config.datagram_size = DATAGRAM;
+    config.path_mtu_discovery = false;
 }
 
 fn identity() -> &'static (Vec<u8>, Vec<u8>) {

@@ -1,11 +1,16 @@
 //! What the figures have to reach.
 
+use utcp::tcp::congestion::Algorithm;
+
 use crate::bench::Results;
 use crate::contestant::{ALL, CONNECTIONS};
 use crate::endpoint::Mode;
 use crate::figures::geometric_mean;
 use crate::linux::{Measured, measured};
 use crate::report::short;
+
+/// The connection that is judged where circuits are coupled.
+const COUPLED: &str = "utcp-cubic-coupled";
 
 /// A target and what was reached.
 #[derive(Clone, Debug, PartialEq)]
@@ -234,13 +239,12 @@ impl Judge<'_> {
         );
     }
 
-    /// Names of connections, coupled ones or those with BBR.
-    fn candidates(bbr: bool) -> Vec<&'static str> {
+    /// Names of connections that are coupled or use BBR.
+    fn candidates() -> impl Iterator<Item = &'static str> {
         let connections = CONNECTIONS.iter();
         connections
-            .filter(|c| c.mode != Mode::Independent || (bbr && c.name.contains("bbr")))
+            .filter(|c| c.mode == Mode::Coupled || c.algorithm == Algorithm::Bbr)
             .map(|c| c.name)
-            .collect()
     }
 
     fn beside_bulk(&mut self) {
@@ -257,7 +261,7 @@ impl Judge<'_> {
             let value = short(get("utcp-cubic", figure));
             format!("independent CUBIC {value}")
         };
-        let best = Self::candidates(true).into_iter().min_by(|a, b| {
+        let best = Self::candidates().min_by(|a, b| {
             let miss =
                 |name: &str| (get(name, "p50_ratio") / 1.1).max(get(name, "p99_ratio") / 1.5);
             miss(a).total_cmp(&miss(b))
@@ -276,28 +280,27 @@ impl Judge<'_> {
     }
 
     fn siblings(&mut self) {
-        if !self.ran("siblings") {
+        let scenario = "siblings";
+        if !self.ran(scenario) {
             return;
         }
-        let get = |name: &str, figure| {
-            let value = self.results.get("siblings", name, "1000", figure);
-            value.unwrap_or(f64::NAN)
+        let results = self.results;
+        let sample = |figure| {
+            let get = |name| results.get(scenario, name, "1000", figure);
+            let beside = |name| short(get(name).unwrap_or(f64::NAN));
+            let at = format!(
+                "coupled CUBIC; coupled BBR {}, independent CUBIC {}",
+                beside("utcp-bbr-coupled"),
+                beside("utcp-cubic"),
+            );
+            Some(Sample::new(get(COUPLED)?, at))
         };
-        let with = |name: &str, figure| {
-            let independent = short(get("utcp-cubic", figure));
-            Sample::new(
-                get(name, figure),
-                format!("{name}; independent CUBIC {independent}"),
-            )
-        };
-        let coupled = Self::candidates(false);
-        let samples = |figure| coupled.iter().map(|name| with(name, figure)).collect();
-        let (fair, starved) = (largest(samples("jain")), smallest(samples("starved_s")));
+        let (fair, starved) = (sample("jain"), sample("starved_s"));
         self.add("1,000 siblings: Jain's index", ">= 0.95", fair, |v| {
             v >= 0.95
         });
         self.add(
-            "1,000 siblings: longest that a circuit got nothing",
+            "1,000 siblings: seconds that a circuit got nothing, at most",
             "< 2 s",
             starved,
             |v| v < 2.0,
@@ -310,11 +313,15 @@ impl Judge<'_> {
             return;
         }
         let mut samples = Vec::new();
-        for name in Self::candidates(false) {
-            let name = format!("{name} : quinn-cubic");
+        for foreign in ["quinn-cubic", "utcp-cubic"] {
+            let name = format!("{COUPLED} : {foreign}");
             for (point, outcome) in self.results.of(scenario, &name) {
                 if let Some(share) = outcome.median("share") {
-                    samples.push(Sample::new(share, format!("{name} at {point}")));
+                    let independent = format!("utcp-cubic : {foreign}");
+                    let independent = self.results.get(scenario, &independent, point, "share");
+                    let independent = short(independent.unwrap_or(f64::NAN));
+                    let at = format!("{point}, {foreign}; independent CUBIC {independent}");
+                    samples.push(Sample::new(share, at));
                 }
             }
         }
@@ -323,7 +330,7 @@ impl Judge<'_> {
             .into_iter()
             .max_by(|a, b| a.value.ln().abs().total_cmp(&b.value.ln().abs()));
         self.add(
-            "coupled connection of 8 beside 1 foreign CUBIC flow: of one fair share",
+            "coupled connection of 8 beside 1 foreign CUBIC flow: of one fair share, worst point",
             "0.8 to 1.25",
             worst,
             |v| (0.8..=1.25).contains(&v),

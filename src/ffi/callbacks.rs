@@ -27,7 +27,9 @@ pub struct utcp_datagram {
     pub data: *const u8,
     /// Its length in bytes.
     pub len: usize,
-    /// ECN field of the IP header, 0 to 3; 0 if it is not known.
+    /// ECN field of the IP header (RFC 3168 section 5), 0 to 3: the low two bits of the type of service (IPv4) or traffic
+    /// class (IPv6). Handed out: what it should be, 0 or 2, always 0 without UTCP_OPTION_ECN. Handed in: what it was, 0
+    /// if it is not known.
     pub ecn: u8,
 }
 
@@ -53,6 +55,9 @@ pub struct utcp_callbacks {
     /// special care. So that what is too large is dropped instead of fragmented, set IP_MTU_DISCOVER to
     /// IP_PMTUDISC_PROBE and IPV6_MTU_DISCOVER to IPV6_PMTUDISC_PROBE on the socket (Linux), or IP_DONTFRAG and
     /// IPV6_DONTFRAG elsewhere. With fragments the library works too, but takes the path for wider than it is.
+    ///
+    /// The ECN field may differ from one datagram of a batch to the next; datagrams that leave by one system call of
+    /// segmentation offload have to have the same.
     pub tx: Option<
         unsafe extern "C" fn(user: *mut c_void, batch: *const utcp_datagram, count: usize) -> usize,
     >,

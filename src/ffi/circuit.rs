@@ -232,7 +232,8 @@ pub unsafe extern "C" fn utcp_circuit_connection(
     unsafe { with(circuit, get) }.map_or(null_mut(), |connection| connection.to_c())
 }
 
-/// Switches congestion control, UTCP_CONGESTION_*.
+/// Switches congestion control, UTCP_CONGESTION_*. For a circuit that shares a window it is what it uses once it has its
+/// own again: see utcp_connection_set_congestion().
 ///
 /// UTCP_ERR_RANGE: unknown value. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
 /// circuit.
@@ -244,6 +245,27 @@ pub unsafe extern "C" fn utcp_circuit_set_congestion(
     let set = |shared: &Shared, slot: CircuitSlot| {
         let algorithm = algorithm(u64::try_from(congestion).map_err(|_| Error::Range)?)?;
         shared.core(|core| core.set_congestion(slot.id(), algorithm))?
+    };
+    // SAFETY: the caller's promise.
+    code(unsafe { with(circuit, set) })
+}
+
+/// Whether the circuit shares one congestion window with the others of its connection that do (not 0), or has its own (0);
+/// at first as UTCP_OPTION_COUPLED says. Takes effect at once, also while data is on its way.
+///
+/// With windows of their own, a hundred circuits take from a path what a hundred TCP connections would. Those that share
+/// one take together what UTCP_OPTION_COUPLED_FLOWS says, each in proportion to its weight
+/// (utcp_circuit_set_priority()), and queue up in the library and not in the network: the quiet ones stay quick. What is
+/// lost on one of them slows all of them down.
+///
+/// UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a circuit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn utcp_circuit_set_coupled(
+    circuit: *mut utcp_circuit,
+    coupled: c_int,
+) -> c_int {
+    let set = |shared: &Shared, slot: CircuitSlot| {
+        shared.core(|core| core.set_coupled(slot.id(), coupled != 0))?
     };
     // SAFETY: the caller's promise.
     code(unsafe { with(circuit, set) })

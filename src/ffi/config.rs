@@ -40,6 +40,22 @@ pub const UTCP_OPTION_HANDSHAKE_TIMEOUT: c_int = 10;
 pub const UTCP_OPTION_DEAD_TIMEOUT: c_int = 11;
 /// Bytes of queued data that the endpoint may hold, at least 65536, default 1073741824.
 pub const UTCP_OPTION_MEMORY_BUDGET: c_int = 12;
+/// Whether explicit congestion notification (RFC 3168) is offered to peers, and used with those that offer it too: 0 or
+/// 1, default 0. Routers then mark datagrams instead of dropping them, and senders slow down without loss.
+///
+/// With 1 the program has to do two things for every datagram. Sent: give the IP header the ECN field that
+/// utcp_datagram.ecn says (IP_TOS or IPV6_TCLASS, as an option of the socket or with each sendmsg()). Received: say what
+/// it was (IP_RECVTOS, IPV6_RECVTCLASS), with utcp_endpoint_inject_batch(). The second matters more: a program that
+/// sets 1 and does not pass the marks on makes its peers' traffic ignore congestion, at the cost of all others on the
+/// path. If only the first is missing, nothing is gained.
+pub const UTCP_OPTION_ECN: c_int = 13;
+/// Whether new circuits share one congestion window with the others of their connection that do: 0 or 1, default 0, each
+/// with a window of its own. See utcp_circuit_set_coupled().
+pub const UTCP_OPTION_COUPLED: c_int = 14;
+/// How many flows the circuits of a connection that share a window claim together, whatever their number: 1 to 64,
+/// default 1. Beside other traffic they get about as much as so many TCP connections would. With UTCP_CONGESTION_BBR it
+/// is always one.
+pub const UTCP_OPTION_COUPLED_FLOWS: c_int = 15;
 /// Whether the largest datagram that the path to a peer carries is found by probing (RFC 8899): 0 or 1, default 1. The
 /// socket should not let datagrams be fragmented (see utcp_callbacks.tx).
 pub const UTCP_OPTION_PATH_MTU_DISCOVERY: c_int = 20;
@@ -140,6 +156,14 @@ fn client_certificate(number: u64) -> Result<ClientCertificate, Error> {
     }
 }
 
+fn switch(number: u64) -> Result<bool, Error> {
+    match number {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Error::Argument),
+    }
+}
+
 /// Sets one option, if it is acceptable.
 fn set(config: &mut Config, option: c_int, value: u64) -> Result<(), Error> {
     let number = || usize::try_from(value).map_err(|_| Error::Argument);
@@ -164,13 +188,12 @@ fn set(config: &mut Config, option: c_int, value: u64) -> Result<(), Error> {
         UTCP_OPTION_HANDSHAKE_TIMEOUT => next.handshake_timeout = value,
         UTCP_OPTION_DEAD_TIMEOUT => next.dead_timeout = value,
         UTCP_OPTION_MEMORY_BUDGET => next.memory_budget = value,
-        UTCP_OPTION_PATH_MTU_DISCOVERY => {
-            next.path_mtu_discovery = match value {
-                0 => false,
-                1 => true,
-                _ => return Err(Error::Argument),
-            };
+        UTCP_OPTION_ECN => next.ecn = switch(value)?,
+        UTCP_OPTION_COUPLED => next.coupled = switch(value)?,
+        UTCP_OPTION_COUPLED_FLOWS => {
+            next.coupled_flows = u32::try_from(value).map_err(|_| Error::Argument)?;
         }
+        UTCP_OPTION_PATH_MTU_DISCOVERY => next.path_mtu_discovery = switch(value)?,
         UTCP_OPTION_LARGEST_DATAGRAM => next.largest_datagram = number()?,
         _ => return Err(Error::Range),
     }

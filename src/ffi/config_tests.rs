@@ -4,7 +4,7 @@ use crate::ffi::error::{
 };
 use std::ptr::{null, null_mut};
 
-fn options(config: &Config) -> [u64; 14] {
+fn options(config: &Config) -> [u64; 17] {
     [
         config.client_certificate as u64,
         u64::from(config.security_level),
@@ -20,12 +20,15 @@ fn options(config: &Config) -> [u64; 14] {
         config.memory_budget,
         u64::from(config.path_mtu_discovery),
         config.largest_datagram as u64,
+        u64::from(config.ecn),
+        u64::from(config.coupled),
+        u64::from(config.coupled_flows),
     ]
 }
 
 #[test]
 fn every_option_takes_its_documented_bounds_and_nothing_beyond() {
-    let bounds: [(c_int, u64, u64, Error); 14] = [
+    let bounds: [(c_int, u64, u64, Error); 17] = [
         (UTCP_OPTION_CLIENT_CERTIFICATE, 0, 2, Error::Range),
         (UTCP_OPTION_SECURITY_LEVEL, 0, 5, Error::Argument),
         (UTCP_OPTION_MAX_CONNECTIONS, 1, 1_048_576, Error::Argument),
@@ -60,8 +63,11 @@ fn every_option_takes_its_documented_bounds_and_nothing_beyond() {
         (UTCP_OPTION_MEMORY_BUDGET, 65_536, u64::MAX, Error::Argument),
         (UTCP_OPTION_PATH_MTU_DISCOVERY, 0, 1, Error::Argument),
         (UTCP_OPTION_LARGEST_DATAGRAM, 576, 16_421, Error::Argument),
+        (UTCP_OPTION_ECN, 0, 1, Error::Argument),
+        (UTCP_OPTION_COUPLED, 0, 1, Error::Argument),
+        (UTCP_OPTION_COUPLED_FLOWS, 1, 64, Error::Argument),
     ];
-    for (index, (option, least, most, error)) in bounds.into_iter().enumerate() {
+    for (index, &(option, least, most, error)) in bounds.iter().enumerate() {
         let mut config = Config {
             chain: vec![1],
             key: vec![2],
@@ -85,7 +91,7 @@ fn every_option_takes_its_documented_bounds_and_nothing_beyond() {
         assert_eq!(options(&config), before);
         assert_eq!((&config.chain[..], &config.key[..]), (&[1][..], &[2][..]));
         let untouched = options(&Config::default());
-        for other in (0..12).filter(|other| *other != index) {
+        for other in (0..bounds.len()).filter(|other| *other != index) {
             assert_eq!(
                 options(&config)[other],
                 untouched[other],
@@ -97,7 +103,7 @@ fn every_option_takes_its_documented_bounds_and_nothing_beyond() {
 
 #[test]
 fn unknown_options_are_refused() {
-    for option in [0, 13, -1, c_int::MAX, c_int::MIN] {
+    for option in [0, 16, 19, 22, -1, c_int::MAX, c_int::MIN] {
         assert_eq!(set(&mut Config::default(), option, 1), Err(Error::Range));
     }
 }

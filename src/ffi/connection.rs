@@ -6,6 +6,7 @@ use std::ptr::null_mut;
 use libc::{sockaddr, socklen_t};
 
 use super::bytes::Out;
+use super::config::algorithm;
 use super::error::{UTCP_OK, code};
 use super::handle::ConnectionSlot;
 use super::shared::Shared;
@@ -187,6 +188,25 @@ pub unsafe extern "C" fn utcp_connection_open_circuit(
     };
     // SAFETY: the caller's promise.
     code(unsafe { with(connection, open) })
+}
+
+/// Switches the congestion control, UTCP_CONGESTION_*, of the window that circuits of the connection share (see
+/// utcp_circuit_set_coupled()), also before there are any. At first it is UTCP_OPTION_CONGESTION. Circuits with a window
+/// of their own have utcp_circuit_set_congestion().
+///
+/// UTCP_ERR_RANGE: unknown value. UTCP_ERR_CLOSED: the connection has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
+/// connection.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn utcp_connection_set_congestion(
+    connection: *mut utcp_connection,
+    congestion: c_int,
+) -> c_int {
+    let set = |shared: &Shared, slot: ConnectionSlot| {
+        let algorithm = algorithm(u64::try_from(congestion).map_err(|_| Error::Range)?)?;
+        shared.core(|core| core.set_connection_congestion(slot.id(), algorithm))?
+    };
+    // SAFETY: the caller's promise.
+    code(unsafe { with(connection, set) })
 }
 
 /// Keeps a pointer of the relay's with the handle, until the handle is freed. The library never follows it. Nothing

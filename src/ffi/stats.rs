@@ -75,7 +75,7 @@ pub struct utcp_circuit_info {
     pub mss: u32,
     /// 0.
     pub reserved: u32,
-    /// Congestion window, bytes.
+    /// Congestion window, bytes. Its own, also while the circuit shares another (utcp_connection_stats.coupled_cwnd).
     pub cwnd: u64,
     /// Slow start threshold, bytes; UINT64_MAX before the first loss.
     pub ssthresh: u64,
@@ -125,6 +125,21 @@ pub struct utcp_circuit_info {
     pub rejected_segments: u64,
     /// Bytes per second that reached the peer, latest estimate; 0: none yet.
     pub delivery_rate: u64,
+    /// Bytes per second at which it may send at most, of congestion control and utcp_circuit_set_rate() the lesser; 0:
+    /// no limit but the windows.
+    pub pacing_rate: u64,
+    /// Times that the last segments were sent again because nothing was heard of them, ahead of a timeout.
+    pub tail_loss_probes: u64,
+    /// Times that what was held to be lost turned out not to be, and the slowing down was taken back.
+    pub spurious_recoveries: u64,
+    /// 1 if explicit congestion notification is in use (UTCP_OPTION_ECN), 0 if not.
+    pub ecn: u64,
+    /// Segments that the peer has reported as marked by a congested router.
+    pub ce_reported: u64,
+    /// Segments received with such a mark, and reported to the peer; modulo 2^32.
+    pub ce_received: u64,
+    /// 1 if the circuit shares a congestion window, 0 if it has its own.
+    pub coupled: u64,
 }
 
 // SAFETY: repr(C), Copy, the size comes first, all else is integers.
@@ -199,6 +214,12 @@ pub struct utcp_connection_stats {
     pub path_black_holes: u64,
     /// Path probes dropped: more at once than are answered; and answers that nothing waits for.
     pub dropped_path_probe: u64,
+    /// The congestion window that circuits share, bytes; 0: none ever did.
+    pub coupled_cwnd: u64,
+    /// What of it is in the network, bytes.
+    pub coupled_in_flight: u64,
+    /// Its congestion control, UTCP_CONGESTION_*; 0: none ever did.
+    pub coupled_congestion: u64,
 }
 
 // SAFETY: repr(C), Copy, the size comes first, all else is integers.
@@ -296,6 +317,13 @@ fn circuit_info(info: &CircuitInfo) -> utcp_circuit_info {
         duplicate_segments: info.duplicate_segments,
         rejected_segments: info.rejected_segments,
         delivery_rate: info.delivery_rate,
+        pacing_rate: info.pacing_rate,
+        tail_loss_probes: info.tail_loss_probes,
+        spurious_recoveries: info.spurious_recoveries,
+        ecn: u64::from(info.ecn),
+        ce_reported: info.ce_reported,
+        ce_received: info.ce_received,
+        coupled: u64::from(info.coupled),
     }
 }
 
@@ -332,6 +360,9 @@ fn connection_stats(info: &ConnectionInfo, role: u32, state: u32) -> utcp_connec
         path_probes_sent: info.stats.path_probes_sent,
         path_black_holes: info.stats.path_black_holes,
         dropped_path_probe: info.stats.dropped_path_probe,
+        coupled_cwnd: info.coupled_cwnd,
+        coupled_in_flight: info.coupled_in_flight,
+        coupled_congestion: u64::from(info.coupled_congestion),
     }
 }
 

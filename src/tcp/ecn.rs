@@ -50,6 +50,11 @@ impl Ecn {
         self.mode != Mode::Off
     }
 
+    /// Marked segments received, modulo 2^32.
+    pub fn received(&self) -> u32 {
+        self.received
+    }
+
     /// Whether new data should be marked as capable (ECT).
     pub fn marks(&self) -> bool {
         self.is_on() && !self.suspended

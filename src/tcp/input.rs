@@ -713,6 +713,11 @@ impl Tcb {
         if !payload.is_empty() {
             let outcome = self.receive.store(pool, start, payload);
             stored = Some(outcome);
+            if matches!(outcome, Stored::InOrder | Stored::OutOfOrder) {
+                let unread = self.receive.readable();
+                self.window
+                    .on_arrival(now, payload.len(), unread, self.rtt.srtt());
+            }
             match outcome {
                 Stored::InOrder => {
                     let n = self.receive.next() - before;
@@ -753,7 +758,6 @@ impl Tcb {
         } else if !self.ack_now {
             self.ack_at = self.ack_at.min(now + MAX_ACK_DELAY);
         }
-        self.window.tune(now, self.rtt.srtt());
         stored
     }
 

@@ -469,7 +469,7 @@ impl Tcb {
         let delivered = self.board.rate().delivered();
         self.congestion
             .on_sent(now, len, prior_in_flight, app_limited, delivered);
-        if pause && self.rate == 0 {
+        if pause && self.rate == 0 && self.congestion.restarts_at_once() {
             // An initial window may leave at once, as at the start.
             let mss = u64::from(self.mss);
             self.pacer.on_pause((INITIAL_WINDOW - 1) * mss);
@@ -479,6 +479,12 @@ impl Tcb {
             self.pacer.on_sent(now, len, rate, burst);
         }
         self.arm_tail(now);
+    }
+
+    /// Whether nothing but the window that the peer offers holds data back.
+    fn is_held_by_peer(&self) -> bool {
+        let usable = self.snd_wnd.saturating_sub(self.snd_nxt - self.snd_una);
+        !self.board.has_lost() && self.unsent() > 0 && usable < u32::from(self.mss)
     }
 
     /// After the last plan of a round: sets the timers of what could not go out.
@@ -494,7 +500,7 @@ impl Tcb {
             if waiting {
                 self.filled = Some(self.snd_nxt);
             }
-        } else if !waiting {
+        } else if !waiting || self.is_held_by_peer() {
             self.board.set_app_limited();
         }
         if self.discard && self.state == State::FinWait2 && self.wait_at == Time::NEVER {

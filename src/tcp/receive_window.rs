@@ -1,11 +1,18 @@
-//! How much the peer may send (RFC 9293 section 3.8.6, RFC 7323 section 2). The window starts small and follows what the
-//! relay reads in a round trip, so that memory is promised only to circuits that use it.
+//! How much the peer may send (RFC 9293 section 3.8.6, RFC 7323 section 2). The window starts small and follows what
+//! arrives in a round trip as long as the relay reads it, so that memory is promised only to circuits that use it.
 
 use super::seq::Seq;
 use crate::time::{MILLISECOND, Micros, Time};
 
-/// The window of a new circuit: ten cells of bandwidth-delay product at 100 Mbit/s and 20 ms.
+/// The window of a new circuit: the bandwidth-delay product at 100 Mbit/s and 20 ms.
 const INITIAL: u32 = 256 * 1024;
+
+/// The window is so many times what arrived in a round trip: the peer may double its own in the next one, while the
+/// round trip may be twice as long as known here, for the queue that it fills.
+const HEADROOM: u64 = 4;
+
+/// The round-trip time assumed as long as none is known.
+const UNKNOWN_RTT: Micros = 100 * MILLISECOND;
 
 /// The largest scale (RFC 7323 section 2.3).
 const MAX_SHIFT: u8 = 14;
@@ -20,8 +27,8 @@ pub struct ReceiveWindow {
     /// The most that may be offered.
     most: u32,
     shift: u8,
-    /// Octets read since `since`.
-    read: u64,
+    /// Octets that arrived since `since`.
+    arrived: u64,
     since: Time,
 }
 
@@ -40,7 +47,7 @@ impl ReceiveWindow {
             target: INITIAL.min(most),
             most,
             shift,
-            read: 0,
+            arrived: 0,
             since: Time(0),
         }
     }
@@ -111,23 +118,23 @@ impl ReceiveWindow {
             || (left < mss && open >= mss.min(self.target / 2).max(1))
     }
 
-    /// The relay has read: the window follows twice the octets read in a round trip.
-    pub fn on_read(&mut self, octets: usize) {
-        self.read += octets as u64;
-    }
-
-    /// Looks, once a round trip, at how much was read.
-    pub fn tune(&mut self, now: Time, srtt: Micros) {
-        let span = now.since(self.since);
-        if span < srtt.max(MILLISECOND) {
-            return;
+    /// New data has arrived, in order or not; `unread` octets wait for the relay.
+    pub fn on_arrival(&mut self, now: Time, octets: usize, unread: usize, srtt: Micros) {
+        let round = if srtt == 0 {
+            UNKNOWN_RTT
+        } else {
+            srtt.max(MILLISECOND)
+        };
+        if now.since(self.since) >= round {
+            self.arrived = 0;
+            self.since = now;
         }
-        if span < 4 * srtt.max(10 * MILLISECOND) {
-            let wanted = (2 * self.read).min(u64::from(self.most)) as u32;
+        self.arrived += octets as u64;
+        // A relay that reads has at most the last few segments before it.
+        if 2 * unread as u64 <= self.arrived {
+            let wanted = (HEADROOM * self.arrived).min(u64::from(self.most)) as u32;
             self.target = self.target.max(wanted);
         }
-        self.read = 0;
-        self.since = now;
     }
 }
 
@@ -156,21 +163,33 @@ mod tests {
         window.start(Seq(0));
         let mut now = Time(0);
         for _ in 0..10 {
-            window.on_read(window.target as usize);
-            now = now + 50_000;
-            window.tune(now, 50_000);
+            for _ in 0..10 {
+                now = now + 5_000;
+                let tenth = window.target as usize / 20;
+                window.on_arrival(now, tenth, tenth, 50_000);
+            }
         }
         assert_eq!(window.target, 1 << 20);
     }
 
     #[test]
-    fn a_slow_reader_gets_no_more() {
+    fn a_trickle_gets_no_more() {
         let mut window = ReceiveWindow::new(1 << 20);
         let mut now = Time(0);
         for _ in 0..50 {
-            window.on_read(1_000);
+            window.on_arrival(now, 1_000, 1_000, 50_000);
             now = now + 50_000;
-            window.tune(now, 50_000);
+        }
+        assert_eq!(window.target, INITIAL);
+    }
+
+    #[test]
+    fn a_relay_that_does_not_read_gets_no_more() {
+        let mut window = ReceiveWindow::new(1 << 20);
+        let mut unread = 0;
+        for at in 0..200 {
+            unread += 1_400;
+            window.on_arrival(Time(at * 100), 1_400, unread, 50_000);
         }
         assert_eq!(window.target, INITIAL);
     }

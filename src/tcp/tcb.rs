@@ -412,7 +412,6 @@ impl Tcb {
             });
         }
         let n = self.receive.read(pool, buffer);
-        self.window.on_read(n);
         Ok(n)
     }
 
@@ -635,7 +634,10 @@ impl Tcb {
             fast_recoveries: c.fast_recoveries,
             tail_loss_probes: c.probes,
             spurious_recoveries: c.spurious,
+            ecn: self.ecn.is_on(),
             ce_reported: c.ce_reported,
+            ce_received: u64::from(self.ecn.received()),
+            coupled: self.is_coupled(),
             pacing_rate: self.pacing_rate().unwrap_or(0),
             duplicate_segments: c.duplicate_segments,
             rejected_segments: c.rejected_segments,

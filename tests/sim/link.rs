@@ -47,12 +47,36 @@ enum Kind {
     Mtu(usize),
     Without(usize),
     Blackout(Time, Time),
+    /// What happens to the ECN field of the IP header.
+    Ecn(Field),
+}
+
+/// The ECN field (RFC 3168 section 5): both values that say that the transport is capable, and the mark.
+const ECT_1: u8 = 1;
+const ECT_0: u8 = 2;
+pub const CE: u8 = 3;
+
+fn is_ect(packet: &Packet) -> bool {
+    [ECT_0, ECT_1].contains(&packet.ecn)
+}
+
+/// What a path does to the ECN field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// Sets it to zero.
+    Bleached,
+    /// Marks what may be marked, and what may not, whether there is congestion or not.
+    AlwaysMarked,
+    /// Drops what may be marked, from then on.
+    CapableDropped(Time),
 }
 
 /// Octets a second, and a drop-tail queue before it.
 struct Bottleneck {
     rate: u64,
     capacity: usize,
+    /// With more than this in the queue, datagrams are marked, or dropped if they cannot be.
+    threshold: usize,
     /// In nanoseconds: a microsecond is 12 octets at 100 Mbit/s.
     busy_until: u64,
     /// When each waiting datagram starts to be sent, and its size.
@@ -62,7 +86,8 @@ struct Bottleneck {
 
 impl Bottleneck {
     /// When the datagram has left, or that there was no room for it.
-    fn offer(&mut self, now: Time, size: usize) -> Option<Time> {
+    fn offer(&mut self, now: Time, size: usize, packet: &mut Packet) -> Option<Time> {
+        let capable = is_ect(packet) || packet.ecn == CE;
         let now = now.0 * 1_000;
         while let Some(&(start, size)) = self.waiting.front() {
             if start > now {
@@ -73,8 +98,12 @@ impl Bottleneck {
         }
         let start = self.busy_until.max(now);
         if start > now {
-            if self.queued + size > self.capacity {
+            let congested = self.queued + size > self.threshold;
+            if self.queued + size > self.capacity || (congested && !capable) {
                 return None;
+            }
+            if congested {
+                packet.ecn = CE;
             }
             self.queued += size;
             self.waiting.push_back((start, size));
@@ -89,7 +118,7 @@ struct Stage {
     rng: Rng,
     entered: u64,
     dropped: u64,
-    /// Datagrams delayed extra, doubled or damaged.
+    /// Datagrams delayed extra, doubled, damaged or marked as having met congestion.
     touched: u64,
 }
 
@@ -100,6 +129,8 @@ pub struct Counters {
     pub octets: u64,
     pub dropped: u64,
     pub touched: u64,
+    /// Entered with a field that lets routers mark them.
+    pub capable: u64,
 }
 
 /// See the module.
@@ -108,6 +139,7 @@ pub struct Link {
     stages: Vec<Stage>,
     entered: u64,
     octets: u64,
+    capable: u64,
 }
 
 impl Link {
@@ -181,9 +213,14 @@ impl Link {
     }
     /// A bottleneck of `rate` octets a second that lets `capacity` octets wait.
     pub fn rate(self, rate: u64, capacity: usize) -> Link {
+        self.marking_rate(rate, capacity, usize::MAX)
+    }
+    /// The same, but when more than `threshold` octets wait, it marks what comes, and drops what cannot be marked.
+    pub fn marking_rate(self, rate: u64, capacity: usize, threshold: usize) -> Link {
         self.stage(Kind::Rate(Bottleneck {
             rate,
             capacity,
+            threshold,
             busy_until: 0,
             waiting: VecDeque::new(),
             queued: 0,
@@ -202,6 +239,11 @@ impl Link {
         self.stage(Kind::Blackout(from, until))
     }
 
+    /// See [`Field`].
+    pub fn ecn(self, field: Field) -> Link {
+        self.stage(Kind::Ecn(field))
+    }
+
     pub fn stages(&self) -> usize {
         self.stages.len()
     }
@@ -210,6 +252,7 @@ impl Link {
         Counters {
             entered: self.entered,
             octets: self.octets,
+            capable: self.capable,
             dropped: self.stages.iter().map(|s| s.dropped).sum(),
             touched: self.stages.iter().map(|s| s.touched).sum(),
         }
@@ -219,6 +262,7 @@ impl Link {
     pub fn enter(&mut self, packet: &Packet) {
         self.entered += 1;
         self.octets += packet.data.len() as u64;
+        self.capable += u64::from(is_ect(packet));
     }
 
     /// Passes a datagram through stage `index` at `now`; gives what comes out of it, and when (never before `now`).
@@ -279,10 +323,27 @@ impl Link {
                 }
                 Passed::one(now, packet)
             }
-            Kind::Rate(bottleneck) => match bottleneck.offer(now, packet.data.len() + HEADERS) {
-                Some(left) => Passed::one(left, packet),
-                None => Passed::default(),
-            },
+            Kind::Rate(bottleneck) => {
+                let before = packet.ecn;
+                match bottleneck.offer(now, packet.data.len() + HEADERS, &mut packet) {
+                    Some(left) => {
+                        stage.touched += u64::from(packet.ecn != before);
+                        Passed::one(left, packet)
+                    }
+                    None => Passed::default(),
+                }
+            }
+            Kind::Ecn(Field::CapableDropped(from)) if now >= *from && is_ect(&packet) => {
+                Passed::default()
+            }
+            Kind::Ecn(field) => {
+                match field {
+                    Field::Bleached => packet.ecn = 0,
+                    Field::AlwaysMarked => packet.ecn = CE,
+                    Field::CapableDropped(_) => {}
+                }
+                Passed::one(now, packet)
+            }
             Kind::Mtu(largest) if packet.data.len() > *largest => Passed::default(),
             Kind::Without(size) if packet.data.len() == *size => Passed::default(),
             Kind::Blackout(from, until) if (*from..*until).contains(&now) => Passed::default(),

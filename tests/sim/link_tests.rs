@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use utcp::time::{MILLISECOND, SECOND, Time};
 
-use super::link::{HEADERS, Link, Packet};
+use super::link::{CE, Field, HEADERS, Link, Packet};
 
 /// Sends `times.len()` datagrams of `size` octets, numbered in their first eight octets; gives number, time and
 /// datagram in the order of arrival.
@@ -278,4 +278,44 @@ fn a_seed_repeats_and_another_differs() {
     let (_, other) = send(link(), 12, &times, 64);
     assert_eq!(first, again);
     assert_ne!(first, other);
+}
+
+/// Passes a datagram with this ECN field through a link of one stage at `now`; the field with which it comes out.
+fn field(link: &mut Link, now: u64, ecn: u8) -> Option<u8> {
+    let packet = Packet {
+        from: "192.0.2.1:1".parse().unwrap(),
+        to: "192.0.2.2:1".parse().unwrap(),
+        data: vec![0; 1_250 - HEADERS],
+        ecn,
+    };
+    let [out, _] = link.pass(0, Time(now), packet).0;
+    out.map(|(_, packet)| packet.ecn)
+}
+
+#[test]
+fn a_marking_queue_drops_only_what_cannot_be_marked() {
+    let mut link = Link::new().marking_rate(1_250_000, 5_000, 2_500).seeded(1);
+    // One in transmission and two in the queue are not too many.
+    let out: Vec<_> = [2, 0, 1].map(|ecn| field(&mut link, 0, ecn)).into();
+    assert_eq!(out, [Some(2), Some(0), Some(1)]);
+    assert_eq!(field(&mut link, 0, 0), None);
+    assert_eq!(field(&mut link, 0, 1), Some(CE));
+    assert_eq!(field(&mut link, 0, CE), Some(CE));
+    assert_eq!(field(&mut link, 0, 2), None, "the queue is full");
+    let counters = link.counters();
+    assert_eq!((counters.dropped, counters.touched), (2, 1));
+    // Four milliseconds later it is half empty.
+    assert_eq!(field(&mut link, 4_000, 0), Some(0));
+}
+
+#[test]
+fn the_ecn_field_is_changed_as_it_is_said() {
+    let mut link = Link::new().ecn(Field::Bleached).seeded(1);
+    assert_eq!(field(&mut link, 0, CE), Some(0));
+    let mut link = Link::new().ecn(Field::AlwaysMarked).seeded(1);
+    assert_eq!(field(&mut link, 0, 2), Some(CE));
+    let mut link = Link::new().ecn(Field::CapableDropped(Time(5))).seeded(1);
+    assert_eq!(field(&mut link, 4, 2), Some(2));
+    assert_eq!(field(&mut link, 5, 2), None);
+    assert_eq!(field(&mut link, 5, 0), Some(0));
 }

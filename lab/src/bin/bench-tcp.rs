@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use utcp::time::{MILLISECOND, SECOND};
 use utcp_lab::bench::{self, Extent, Job};
-use utcp_lab::contestant::{self, Contestant};
+use utcp_lab::contestant::{self, Contestant, Ours};
 use utcp_lab::path::Path;
 use utcp_lab::scenario::{self, Scenario};
 use utcp_lab::{plot, report, targets, trace};
@@ -57,9 +57,12 @@ struct TraceArguments {
     /// Queue in bandwidth-delay products.
     #[arg(long, default_value_t = 1.0)]
     queue: f64,
-    /// cubic, newreno ...; or quinn-cubic, quinn-bbr.
+    /// cubic, newreno, bbr; quinn-cubic, quinn-bbr; with --circuits also cubic-coupled, bbr-coupled.
     #[arg(long, default_value = "cubic")]
     control: String,
+    /// So many circuits of one connection instead of the inner TCP alone.
+    #[arg(long, default_value_t = 0)]
+    circuits: usize,
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Seconds.
@@ -84,6 +87,14 @@ fn contestant(name: &str) -> Result<Contestant, String> {
     Contestant::named(name)
         .or_else(|| Contestant::named(&format!("utcp-{name}")))
         .ok_or_else(|| nobody(name))
+}
+
+/// The same of connections.
+fn connection(name: &str) -> Result<Ours, String> {
+    let long = format!("utcp-{name}");
+    let mut all = contestant::CONNECTIONS.iter();
+    let found = all.find(|c| c.name == name || c.name == long).copied();
+    found.ok_or_else(|| nobody(name))
 }
 
 impl Arguments {
@@ -113,13 +124,12 @@ fn run(arguments: Arguments) -> Result<(), String> {
                 loss: t.loss,
                 queue: t.queue,
             };
-            let text = trace::run(
-                contestant(&t.control)?,
-                path,
-                t.seed,
-                t.seconds * SECOND,
-                t.every * MILLISECOND,
-            );
+            let (world, streams) = if t.circuits == 0 {
+                (path.world(&[contestant(&t.control)?], t.seed), 1)
+            } else {
+                (connection(&t.control)?.world(path, t.seed), t.circuits)
+            };
+            let text = trace::run(world, streams, t.seconds * SECOND, t.every * MILLISECOND);
             print!("{text}");
             Ok(())
         }

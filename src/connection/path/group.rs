@@ -175,7 +175,7 @@ impl Group {
             }
             flow.on_sent(now, len, share, app_limited, delivered);
         }
-        if pause {
+        if pause && self.flows[0].restarts_at_once() {
             self.pacer.on_pause((INITIAL_WINDOW - 1) * self.mss);
         }
         if let Some(rate) = self.pacing_rate() {

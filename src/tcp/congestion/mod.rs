@@ -255,6 +255,14 @@ impl Congestion {
         }
     }
 
+    /// Whether an initial window may leave at once after a pause. BBR knows the rate of the path, once it does.
+    pub fn restarts_at_once(&self) -> bool {
+        match &self.control {
+            Control::Bbr(bbr) => bbr.in_slow_start(),
+            _ => true,
+        }
+    }
+
     /// Whether proportional rate reduction leads the window through recovery.
     pub fn uses_prr(&self) -> bool {
         !matches!(self.control, Control::Bbr(_))

@@ -2,6 +2,7 @@
 
 mod capture;
 mod determinism;
+mod ecn;
 mod hostile;
 mod impairment;
 mod lifecycle;
@@ -10,6 +11,7 @@ mod peers;
 mod resources;
 mod restart;
 mod scripts;
+mod siblings;
 mod transfer;
 
 use utcp::time::MILLISECOND;

@@ -123,3 +123,75 @@ pub fn targets(results: &Results) -> Vec<Target> {
     }
     targets
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::contenders;
+    use super::super::flows::Outcome;
+    use super::super::report::Run;
+    use super::*;
+
+    const POINTS: [Point; 2] = [
+        Point {
+            rate: 10,
+            rtt: 50,
+            loss: 1.0,
+            late: 0.0,
+        },
+        Point {
+            rate: 10,
+            rtt: 50,
+            loss: 3.0,
+            late: 0.0,
+        },
+    ];
+
+    /// Linux reaches 2 Mbit/s, utcp so much at each point.
+    fn results(utcp: [f64; 2]) -> Results {
+        let mut results = Results {
+            points: POINTS.to_vec(),
+            controls: vec!["cubic"],
+            ..Results::default()
+        };
+        for (point, utcp) in POINTS.into_iter().zip(utcp) {
+            for contender in contenders("cubic") {
+                let goodput = if contender.sender == Tcp::Utcp {
+                    utcp
+                } else {
+                    2.0
+                };
+                results.runs.push(Run {
+                    point,
+                    seed: 1,
+                    contender,
+                    outcome: Outcome {
+                        goodput,
+                        links: Default::default(),
+                        repaired: None,
+                    },
+                });
+            }
+        }
+        results
+    }
+
+    fn verdicts(results: &Results) -> Vec<bool> {
+        targets(results).iter().map(Target::is_met).collect()
+    }
+
+    #[test]
+    fn each_loss_has_its_own_bound_and_the_mean_is_of_those_to_one_percent() {
+        assert_eq!(verdicts(&results([2.2, 2.7])), [true, true, true]);
+        assert_eq!(verdicts(&results([2.2, 2.5])), [true, false, true]);
+        assert_eq!(verdicts(&results([2.0, 2.7])), [true, true, false]);
+        assert_eq!(verdicts(&results([1.8, 2.7])), [false, true, false]);
+    }
+
+    #[test]
+    fn what_was_not_measured_is_missed() {
+        let mut results = results([2.2, 2.7]);
+        results.runs.retain(|run| run.point != POINTS[0]);
+        assert_eq!(verdicts(&results), [false, true, false]);
+        assert!(targets(&results)[0].line().ends_with("missed"));
+    }
+}

@@ -10,6 +10,10 @@ const MIN_RTT_FILTER_LEN: Micros = 10 * SECOND;
 /// How long without a lower sample until ProbeRTT (BBR.ProbeRTTInterval, section "Parameters for Scheduling
 /// ProbeRTT"). All BBR flows use the same, so that they empty the queue together.
 const PROBE_RTT_INTERVAL: Micros = 5 * SECOND;
+/// A sample within this part of the minimum, while cruising, shows that there is no queue to speak of. If that is so when
+/// ProbeRTT is due, the minimum is as good as seen again. The draft wants a lower one, which a sender alone on its path,
+/// that keeps no queue, never gets: it would halve its flight every five seconds for nothing.
+const NO_QUEUE: Micros = 32;
 /// How long the flight is held small (BBR.ProbeRTTDuration, the same section).
 const PROBE_RTT_DURATION: Micros = 200 * MILLISECOND;
 /// The flight in ProbeRTT in per cent of the bandwidth-delay product (BBR.ProbeRTTCwndGain, the same section).
@@ -74,10 +78,17 @@ impl MinRtt {
 impl Bbr {
     /// UpdateMinRTT().
     pub(super) fn update_min_rtt(&mut self, ack: &Ack) {
+        let cruises = self.state == State::ProbeBwCruise;
         let rtt = &mut self.min_rtt;
         rtt.expired = ack.now > rtt.recent_since + PROBE_RTT_INTERVAL;
         if let Some(sample) = ack.rtt {
             let sample = sample.max(1);
+            if rtt.expired && cruises && sample <= rtt.recent.saturating_add(rtt.recent / NO_QUEUE)
+            {
+                rtt.recent = rtt.recent.min(sample);
+                rtt.recent_since = ack.now;
+                rtt.expired = false;
+            }
             if sample < rtt.recent || rtt.expired {
                 rtt.recent = sample;
                 rtt.recent_since = ack.now;

@@ -351,7 +351,12 @@ fn probe_rtt_comes_when_the_minimum_is_old_and_ends_after_a_round_at_half_the_fl
 #[test]
 fn samples_of_probe_rtt_count_as_limited_also_when_it_is_over() {
     let mut script = Script::cruising();
-    script.rounds_until(State::ProbeRtt, STEADY, 60);
+    // A queue stands.
+    let queued = Round {
+        rtt: STEADY.rtt * 11 / 10,
+        ..STEADY
+    };
+    script.rounds_until(State::ProbeRtt, queued, 60);
     let small = Round {
         rate: RATE / 2,
         in_flight: BDP / 2,
@@ -429,7 +434,14 @@ fn idleness_takes_the_place_of_probe_rtt() {
 #[test]
 fn idleness_during_probe_rtt_ends_it_before_the_next_packet() {
     let mut script = Script::cruising();
-    script.rounds_until(State::ProbeRtt, STEADY, 60);
+    script.rounds_until(
+        State::ProbeRtt,
+        Round {
+            rtt: STEADY.rtt * 11 / 10,
+            ..STEADY
+        },
+        60,
+    );
     let small = Round {
         rate: RATE / 2,
         in_flight: 0,
