@@ -632,7 +632,8 @@ impl Tcb {
                 u64::from(self.mss),
                 safe,
             );
-            self.congestion.set_cwnd(cwnd);
+            // With nothing in flight, and an acknowledgement that delivers nothing, there would be none, and so no rate.
+            self.congestion.set_cwnd(cwnd.max(u64::from(self.mss)));
         }
     }
 
