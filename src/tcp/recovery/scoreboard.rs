@@ -473,6 +473,36 @@ impl Scoreboard {
         }
     }
 
+    /// What must hold at any moment; panics if it does not. `una..nxt` is outstanding.
+    #[cfg(test)]
+    pub fn check(&self, una: Seq, nxt: Seq) {
+        let (mut at, mut in_flight, mut lost, mut sacked) = (una, 0, 0, 0);
+        for segment in &self.sent {
+            assert_eq!(segment.seq, at, "segments lie side by side");
+            assert!(segment.len > 0);
+            at = segment.end();
+            assert!(!(segment.sacked && segment.lost), "{segment:?}");
+            *match (segment.sacked, segment.lost) {
+                (true, _) => &mut sacked,
+                (_, true) => &mut lost,
+                _ => &mut in_flight,
+            } += u64::from(segment.len);
+            if segment.lost {
+                assert!(segment.seq >= self.lost_from, "a loss would be overlooked");
+            }
+            let entry = (segment.departure.at, segment.seq);
+            if segment.in_flight() {
+                assert!(self.order.contains(&entry), "{segment:?} is never judged");
+            }
+        }
+        assert_eq!(at, nxt, "all that is outstanding is known");
+        assert_eq!(
+            (self.in_flight, self.lost, self.sacked),
+            (in_flight, lost, sacked)
+        );
+        assert!(self.order.iter().map(|e| e.0).is_sorted());
+    }
+
     /// Forgets everything outstanding.
     pub fn clear(&mut self) {
         *self = Scoreboard {

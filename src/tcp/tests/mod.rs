@@ -6,6 +6,8 @@ mod dsack;
 mod ecn;
 mod ending;
 mod opening;
+mod pair;
+mod peer;
 mod recovery;
 mod rejection;
 mod tail;
@@ -20,6 +22,8 @@ use super::{Rejected, Settings, State, Tcb};
 use crate::error::{CloseReason, Error};
 use crate::pool::Pool;
 use crate::time::{MILLISECOND, Micros, SECOND, Time};
+
+use proptest::prelude::ProptestConfig;
 
 const SYN: Flags = Flags::SYN;
 const ACK: Flags = Flags::ACK;
@@ -257,5 +261,44 @@ impl Script {
         let n = self.tcb.read(&mut self.pool, &mut buffer).unwrap_or(0);
         buffer.truncate(n);
         buffer
+    }
+}
+
+/// How many cases a property is tried with, unless PROPTEST_CASES says another number.
+fn cases(usual: u32) -> ProptestConfig {
+    let config = ProptestConfig::default();
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => config,
+        None => ProptestConfig {
+            cases: usual,
+            max_shrink_iters: 20_000,
+            ..config
+        },
+    }
+}
+
+impl Tcb {
+    fn check_board(&self) {
+        let ended = self.state == State::Closed;
+        let from = if ended { self.snd_nxt } else { self.snd_una };
+        self.board.check(from, self.snd_nxt);
+    }
+
+    /// What must hold whenever everything that could be sent was sent; panics if it does not.
+    fn check(&self) {
+        self.check_board();
+        let flying = !self.board.is_empty();
+        assert!(!flying || self.retransmit_at != Time::NEVER, "no timer");
+        if self.state == State::Closed {
+            assert_eq!(self.deadline(), Time::NEVER);
+        }
+        assert!(self.state == State::Closed || self.queue_start <= self.snd_una.max(self.iss + 1));
+        if let Some(recovery) = self.recovery {
+            assert!(recovery.end <= self.snd_nxt);
+        }
+        let info = self.info();
+        assert!(info.rto <= 16 * SECOND);
+        assert!((64..1 << 40).contains(&info.cwnd), "{}", info.cwnd);
+        assert!(info.ssthresh >= 2 * 64);
     }
 }
