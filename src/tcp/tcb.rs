@@ -149,6 +149,8 @@ pub struct Tcb {
     /// The sequence number of the peer's FIN, once it was seen.
     pub(super) fin_at: Option<Seq>,
     pub(super) fin_received: bool,
+    /// Received data was thrown away unread, since the connection did not end in order.
+    pub(super) truncated: bool,
     /// Arriving data is thrown away: the relay has closed.
     pub(super) discard: bool,
     pub(super) ack_now: bool,
@@ -235,6 +237,7 @@ impl Tcb {
             window: ReceiveWindow::new(settings.receive_buffer),
             fin_at: None,
             fin_received: false,
+            truncated: false,
             discard: false,
             ack_now: false,
             unacked: 0,
@@ -388,7 +391,7 @@ impl Tcb {
 
     /// Whether the peer has finished and everything was read.
     pub fn at_end(&self) -> bool {
-        self.fin_received && self.receive.readable() == 0
+        self.fin_received && self.receive.readable() == 0 && !self.truncated
     }
 
     /// New data, or the end, has arrived since this was last asked.
@@ -403,7 +406,7 @@ impl Tcb {
     /// a reset or time-out.
     pub fn read(&mut self, pool: &mut Pool, buffer: &mut [u8]) -> Result<usize, Error> {
         if self.receive.readable() == 0 {
-            return Err(if self.fin_received {
+            return Err(if self.at_end() {
                 Error::End
             } else if self.state == State::Closed || self.discard {
                 Error::Closed
@@ -451,6 +454,7 @@ impl Tcb {
         self.queue.clear(pool);
         self.board.clear();
         if reason != CloseReason::Done {
+            self.truncated |= self.receive.readable() > 0;
             self.receive.clear(pool);
         }
         self.stop_timers();

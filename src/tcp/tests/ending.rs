@@ -119,6 +119,18 @@ fn nothing_is_left_to_do_for_a_circuit_that_ended_with_data_outstanding() {
 }
 
 #[test]
+fn a_reset_after_the_end_does_not_make_an_end_of_what_was_not_read() {
+    let mut s = Script::established();
+    s.segment(FIN, IRS + 1, ISS + 1, 2_000, Options::default(), b"end")
+        .unwrap();
+    s.segment(RST, IRS + 5, 0, 0, Options::default(), &[])
+        .unwrap();
+    assert_eq!(s.tcb.close_reason(), Some(CloseReason::Reset));
+    assert!(!s.tcb.at_end());
+    assert_eq!(s.tcb.read(&mut s.pool, &mut [0; 4]), Err(Error::Closed));
+}
+
+#[test]
 fn a_lost_fin_is_probed_like_data() {
     let mut s = Script::established();
     s.write(100);
