@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn after_the_first_segments_every_second_one_is_acknowledged_or_ten_milliseconds_later() {
+fn after_the_first_segments_every_second_one_is_acknowledged_or_five_milliseconds_later() {
     let mut s = Script::established();
     let mut seq = IRS + 1;
     for _ in 0..32 {
@@ -17,7 +17,7 @@ fn after_the_first_segments_every_second_one_is_acknowledged_or_ten_milliseconds
     s.data(seq + 1_000, &[1; 1_000]).unwrap();
     assert_eq!(s.sent_short().len(), 1);
     s.data(seq + 2_000, &[1; 100]).unwrap();
-    s.advance(10 * MILLISECOND - 1);
+    s.advance(5 * MILLISECOND - 1);
     assert_eq!(s.sent_short(), []);
     s.advance(1);
     let sent = s.sent();

@@ -3,7 +3,7 @@
 use super::*;
 
 /// The probe timeout at `RTT` after one sample: SRTT, half of it for the deviation, and the acknowledgement delay.
-const PTO: Micros = 85 * MILLISECOND;
+const PTO: Micros = 80 * MILLISECOND;
 
 /// A flight of `n` segments of which nothing is heard until the probe.
 fn probed(n: u32) -> (Script, Vec<(Flags, u32, usize)>) {
