@@ -179,7 +179,9 @@ fn links_lead_somewhere() {
         "README.md",
         "CONTRIBUTING.md",
         "docs/architecture.md",
+        "docs/congestion.md",
         "docs/operators.md",
+        "docs/tcp.md",
         "docs/tortp.md",
     ] {
         for link in read(document).split("](").skip(1) {
