@@ -335,6 +335,8 @@ impl Tcb {
         let delivery = self.board.acknowledge(now, una, &sack, self.rtt.min());
         let advanced = una > self.snd_una;
         let newest = delivery.newest;
+        self.ecn
+            .on_delivery(delivery.measured, newest.is_some_and(|n| n.retransmitted));
         // Sooner than any round trip: it is the original that has arrived, not what was sent again.
         let early =
             newest.is_some_and(|n| n.retransmitted && now.since(n.sent_at()) < self.rtt.min());
@@ -398,6 +400,7 @@ impl Tcb {
         self.counters.ce_reported += u64::from(marked);
         if let Some(Recovery { prr: Some(prr), .. }) = &mut self.recovery
             && self.congestion.uses_prr()
+            && self.signals.is_none()
         {
             let cwnd = prr.on_ack(
                 delivery.delivered,
@@ -427,7 +430,10 @@ impl Tcb {
                 ce,
                 rate: delivery.rate,
             });
-            if ce > 0 && self.recovery.is_none() && self.ecn.reduces(una, self.snd_nxt) {
+        }
+        if ce > 0 && self.ecn.reduces(una, self.snd_nxt) {
+            // In recovery it was reduced already, and a common window sees to itself.
+            if self.recovery.is_none() && self.signals.is_none() {
                 self.congestion.on_marked(prior_in_flight);
             }
         }
@@ -599,6 +605,7 @@ impl Tcb {
             self.congestion
                 .on_congestion(now, flight, self.board.rate().delivered());
         }
+        self.ecn.on_loss();
         self.undo.on_reduction(self.snd_una, self.snd_nxt);
         if let Some(tail) = &mut self.tail {
             tail.accounted = true;
@@ -620,16 +627,18 @@ impl Tcb {
         let able = self.sack || self.state == State::SynSent;
         let quiet = !self.board.has_lost()
             && self.reorder_at == Time::NEVER
-            && self.tail.is_none()
+            && self.tail.is_none_or(|tail| tail.sent < tlp::MOST)
             && self.rtt.backoff() == 0;
         if able
             && quiet
             && srtt > 0
             && let Some(oldest) = self.board.oldest()
+            // One that was itself sent again as a probe waits for the timeout.
+            && !(self.tail.is_some() && oldest.retransmitted)
         {
             let timeout = tlp::timeout(srtt.max(self.rtt.latest()), self.rtt.rttvar());
             let heard = self.board.rate().delivered_at();
-            self.tail_at = (oldest + timeout)
+            self.tail_at = (oldest.sent_at() + timeout)
                 .max(heard + timeout.saturating_sub(srtt))
                 .min(self.retransmit_at);
         }
@@ -642,16 +651,22 @@ impl Tcb {
             return;
         }
         let answerable = now - self.rtt.srtt();
-        let pending = self.board.probe(answerable, tlp::PROBE_FRONT);
-        if pending == 0 {
+        let before = self.tail.map_or(0, |tail| tail.sent);
+        let probes = self.board.probe(answerable, tlp::Probe::front(before));
+        if probes == 0 {
             return;
         }
         self.counters.probes += 1;
-        self.tail = Some(tlp::Probe {
+        self.ecn.on_loss();
+        let tail = self.tail.get_or_insert(tlp::Probe {
             end: self.snd_nxt,
-            pending,
+            sent: 0,
+            pending: 0,
             accounted: false,
         });
+        tail.end = self.snd_nxt;
+        tail.sent += probes;
+        tail.pending += probes;
         self.retransmit_at = now + self.rtt.rto();
     }
 
@@ -852,7 +867,7 @@ impl Tcb {
                 self.congestion.on_timeout(now, flight, first, delivered);
             }
         }
-        self.ecn.on_timeout(!first);
+        self.ecn.on_loss();
         if first {
             self.undo.on_reduction(self.snd_una, self.snd_nxt);
         }
@@ -872,7 +887,15 @@ impl Tcb {
     pub(super) fn wants_probe(&self) -> bool {
         let waiting = self.unsent() > 0 || (self.fin_queued && !self.fin_sent);
         let open = self.state.may_send() && self.state != State::SynReceived;
-        waiting && open && self.board.is_empty()
+        waiting && open && self.board.is_empty() && self.may_be_held_by_peer()
+    }
+
+    /// Whether the peer's window may be what holds back new data; what siblings share may be so as well.
+    fn may_be_held_by_peer(&self) -> bool {
+        let fin = u32::from(self.fin_queued);
+        let want = self.unsent().min(u32::from(self.mss)) + fin;
+        let usable = self.snd_wnd.saturating_sub(self.snd_nxt - self.snd_una);
+        usable < want
     }
 
     /// Asks for a sign of life: an empty segment that has to be answered.

@@ -137,14 +137,22 @@ impl Tcb {
     /// The next segment, if anything is to be sent now.
     pub fn plan(&self, now: Time, allowance: impl Into<Allowance>) -> Option<Plan> {
         let Allowance { memory, window } = allowance.into();
-        let fits = |plan: &Plan| u64::from(plan.sequence_space()) <= window;
+        let fit = |mut plan: Plan| {
+            if u64::from(plan.sequence_space()) <= window {
+                return Some(plan);
+            }
+            // The peer's SYN is answered whatever the siblings do: he may wait for it with all that he has.
+            let answer = plan.flags.has(Flags::SYN) && plan.flags.has(Flags::ACK);
+            plan.payload = 0;
+            answer.then_some(plan)
+        };
         match self.state {
             State::Closed => None,
-            State::SynSent => self.plan_syn(memory).filter(fits),
+            State::SynSent => self.plan_syn(memory).and_then(fit),
             _ => self
                 .plan_again(now, memory)
                 .or_else(|| self.plan_new(now, memory))
-                .filter(fits)
+                .and_then(fit)
                 .or_else(|| self.plan_ack(memory)),
         }
     }
@@ -408,7 +416,7 @@ impl Tcb {
             self.unacked = 0;
             self.window.promised(plan.edge);
         }
-        self.ecn.sent(plan.flags);
+        self.ecn.sent(now, plan.flags, plan.ect);
         let rate = self.pacing_rate();
         let prior_in_flight = self.board.in_flight();
         let pause = self.board.is_empty();
@@ -453,7 +461,8 @@ impl Tcb {
         }
         self.unanswered_since.get_or_insert(now);
         self.last_sent = now;
-        if self.retransmit_at == Time::NEVER {
+        // What is lost may have had to wait: the timer runs from when it is sent.
+        if self.retransmit_at == Time::NEVER || (plan.is_retransmission() && prior_in_flight == 0) {
             self.retransmit_at = now + self.rtt.rto();
         }
         let len = u64::from(plan.sequence_space());

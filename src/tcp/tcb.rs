@@ -563,9 +563,15 @@ impl Tcb {
         self.board.in_flight()
     }
 
-    /// Whether nothing that was sent was ever acknowledged: the initial window is not used up.
+    /// Whether what it sends next is of its initial window.
     pub fn is_fresh(&self) -> bool {
-        self.counters.bytes_acked == 0
+        let initial = INITIAL_WINDOW * u64::from(self.mss);
+        u64::from(self.snd_nxt - self.iss) < initial && self.counters.bytes_sent < initial
+    }
+
+    /// Octets found lost so far.
+    pub fn bytes_lost(&self) -> u64 {
+        self.board.rate().lost()
     }
 
     /// Whether an acknowledgement is held back for a moment.
@@ -576,6 +582,11 @@ impl Tcb {
     /// A datagram leaves in which there is room for the acknowledgement that is held back.
     pub fn hurry_ack(&mut self) {
         self.ack_now |= self.ack_at != Time::NEVER;
+    }
+
+    /// Whether the path seems to drop what routers may mark (ECT), and only that.
+    pub fn finds_ect_dropped(&self) -> bool {
+        self.ecn.is_black_hole()
     }
 
     /// Whether the siblings' common window is the limit.
@@ -589,12 +600,31 @@ impl Tcb {
     }
 
     /// From now on the siblings' common window is the limit (`true`), or the circuit's own (`false`).
-    pub fn set_coupled(&mut self, coupled: bool) {
-        if coupled != self.signals.is_some() {
-            self.signals = coupled.then(Box::default);
-            self.board.void_departures();
-            self.pacer.reset();
+    ///
+    /// Its own window was not kept up to date meanwhile: it starts with the share that it had, or an initial window.
+    pub fn set_coupled(&mut self, now: Time, coupled: bool) {
+        if coupled == self.signals.is_some() {
+            return;
         }
+        let flight = self.board.in_flight();
+        let recovers = self.recovery.is_some_and(|r| r.prr.is_some());
+        if coupled {
+            if recovers {
+                self.congestion.on_recovered(now);
+            }
+        } else {
+            let initial = INITIAL_WINDOW * u64::from(self.mss);
+            let share = flight.max(initial).min(self.congestion.cwnd());
+            self.congestion.set_cwnd(share);
+            if recovers {
+                let delivered = self.board.rate().delivered();
+                self.congestion.on_congestion(now, flight, delivered);
+                self.congestion.on_confirmed();
+            }
+        }
+        self.signals = coupled.then(Box::default);
+        self.board.void_departures();
+        self.pacer.reset();
     }
 
     /// What has happened since, for the siblings' common window; nothing if it has its own.

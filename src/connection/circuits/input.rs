@@ -165,6 +165,7 @@ impl Circuits {
         let Some(circuit) = self.circuits.get(&wire) else {
             return;
         };
+        self.ect_dropped |= circuit.tcb.finds_ect_dropped();
         if let Some(reason) = circuit.end()
             && !circuit.buried
         {

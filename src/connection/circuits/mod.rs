@@ -83,6 +83,8 @@ pub struct Circuits {
     group: Option<Group>,
     /// The last datagram filled may be marked by routers instead of dropped.
     ect: bool,
+    /// A circuit has found out that such datagrams do not arrive.
+    ect_dropped: bool,
     held: bool,
     srtt: Micros,
     rttvar: Micros,
@@ -120,6 +122,7 @@ impl Circuits {
             budget: Budget::default(),
             group: None,
             ect: false,
+            ect_dropped: false,
             held: false,
             srtt: 0,
             rttvar: 0,
@@ -378,7 +381,7 @@ impl Circuits {
         };
         self.buried += usize::from(!circuit.buried);
         circuit.buried = true;
-        circuit.tcb.set_coupled(false);
+        circuit.tcb.set_coupled(now, false);
         shared
             .timers
             .remove(Owner::Circuit(self.id, wire), circuit.timer);

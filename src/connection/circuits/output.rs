@@ -91,13 +91,13 @@ impl Circuits {
                     self.end_turn(wire, line);
                 }
                 if let Some(gate) = held_back {
-                    self.wait_at(now, wire, gate);
-                    if line.is_some() {
-                        // At the head of its line, for which there is not enough room.
-                        break;
-                    }
+                    self.wait_at(wire, gate);
                 }
                 self.update_timer(wire, shared);
+                if line.is_some() && held_back.is_some() {
+                    // At the head of its line, for which there is not enough room.
+                    break;
+                }
                 continue;
             };
             let size = size(&plan);
@@ -122,6 +122,10 @@ impl Circuits {
                 continue;
             }
             self.commit(now, wire, &plan, gate);
+            if line.is_some() {
+                // Its next turn may be long in coming.
+                self.update_timer(wire, shared);
+            }
         }
         if out.len() > tortp::DATAGRAM_HEADER {
             self.add_delayed_acks(now, memory, out);
@@ -178,7 +182,7 @@ impl Circuits {
         if let Some(circuit) = self.circuits.get(&wire) {
             circuit.tcb.payload(plan, out);
         }
-        self.ect |= plan.ect;
+        self.ect |= plan.ect && !self.ect_dropped;
         self.stats.segments_sent += 1;
         if plan.is_retransmission() {
             self.stats.segments_retransmitted += 1;

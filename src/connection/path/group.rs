@@ -201,7 +201,9 @@ impl Group {
             self.rtt.sample(rtt);
         }
         let mut lost = 0;
-        let mut event = signals.repaired;
+        // What a probe has repaired was sent two round trips before the probe was, or nearly.
+        let repaired_since = now.since(self.reduced_at) > 3 * self.rtt.srtt();
+        let mut event = signals.repaired && repaired_since;
         for (len, departure) in &signals.losses {
             self.rate.on_lost(*len);
             lost += len;

@@ -242,8 +242,9 @@ impl Congestion {
         } else {
             PACE_AVOIDANCE
         };
-        let rate =
-            u128::from(self.windows.cwnd) * u128::from(percent * SECOND / 100) / u128::from(srtt);
+        // In recovery the window may be next to nothing, but what it lets out has to leave.
+        let window = self.windows.cwnd.max(MIN_WINDOW * self.windows.mss);
+        let rate = u128::from(window) * u128::from(percent * SECOND / 100) / u128::from(srtt);
         Some(u64::try_from(rate).unwrap_or(u64::MAX))
     }
 

@@ -268,9 +268,9 @@ impl Scoreboard {
         lost
     }
 
-    /// When the transmission was made that has been in the network for longest.
-    pub fn oldest(&mut self) -> Option<Time> {
-        self.head_of_order().map(|at| self.sent[at].departure.at)
+    /// The segment that has been in the network for longest since it was last sent.
+    pub fn oldest(&mut self) -> Option<Sent> {
+        self.head_of_order().map(|at| self.sent[at])
     }
 
     /// Has segments sent again as probes, although nothing says that they are lost: of those in flight that were sent at
