@@ -131,7 +131,7 @@ fn options(header: &str) -> Vec<(String, String)> {
             };
             options.push((
                 format!("UTCP_OPTION_{name}"),
-                default.trim_end_matches('.').to_owned(),
+                default.trim_end_matches(['.', ',']).to_owned(),
             ));
         }
     }
