@@ -155,6 +155,8 @@ pub struct Tcb {
     /// Octets received since the last acknowledgement was sent, and when that was.
     pub(super) unacked: u32,
     pub(super) acked_at: Time,
+    /// The most data that came in one segment.
+    pub(super) largest_received: u16,
     /// What arrived a second time, to be reported (RFC 2883).
     pub(super) duplicate: Option<(Seq, Seq)>,
     /// Segments that are acknowledged at once, while the peer is in slow start.
@@ -166,6 +168,8 @@ pub struct Tcb {
     pub(super) reorder_at: Time,
     /// When the retransmission timer last fired.
     pub(super) timeout_at: Time,
+    /// When it had fired before that.
+    pub(super) timeout_before: Time,
     /// A tail loss probe is due.
     pub(super) tail_at: Time,
     pub(super) ack_at: Time,
@@ -237,12 +241,14 @@ impl Tcb {
             ack_now: false,
             unacked: 0,
             acked_at: Time(0),
+            largest_received: 0,
             duplicate: None,
             quick_acks: 0,
             last_challenge: None,
             retransmit_at: Time::NEVER,
             reorder_at: Time::NEVER,
             timeout_at: Time(0),
+            timeout_before: Time(0),
             tail_at: Time::NEVER,
             ack_at: Time::NEVER,
             pace_at: Time::NEVER,
@@ -560,6 +566,16 @@ impl Tcb {
     /// Whether nothing that was sent was ever acknowledged: the initial window is not used up.
     pub fn is_fresh(&self) -> bool {
         self.counters.bytes_acked == 0
+    }
+
+    /// Whether an acknowledgement is held back for a moment.
+    pub fn has_delayed_ack(&self) -> bool {
+        self.ack_at != Time::NEVER && !self.ack_now
+    }
+
+    /// A datagram leaves in which there is room for the acknowledgement that is held back.
+    pub fn hurry_ack(&mut self) {
+        self.ack_now |= self.ack_at != Time::NEVER;
     }
 
     /// Whether the siblings' common window is the limit.
