@@ -1,5 +1,5 @@
-//! The budget from which new circuits draw until something of theirs is acknowledged: each may send an initial window, but
-//! five hundred that open at once may not send five hundred of them. Grows with what the connection delivers, as slow
+//! The budget from which new circuits draw their initial windows: each may send one, but five hundred that open at once may
+//! not send five hundred of them. Grows with what the connection delivers, as slow
 //! start does (RFC 9040 section 9; the initial window is RFC 6928's).
 
 use crate::tcp::congestion::INITIAL_WINDOW;

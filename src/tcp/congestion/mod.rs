@@ -393,6 +393,9 @@ impl Congestion {
         if first {
             self.on_congestion(now, in_flight, delivered);
         }
+        if let Control::Cubic(cubic) = &mut self.control {
+            cubic.on_timeout();
+        }
         self.windows.cwnd = self.windows.mss;
     }
 
