@@ -271,7 +271,7 @@ fn cases(usual: u32) -> ProptestConfig {
         Some(_) => config,
         None => ProptestConfig {
             cases: usual,
-            max_shrink_iters: 20_000,
+            max_shrink_iters: 2_000,
             ..config
         },
     }

@@ -538,6 +538,10 @@ impl Rig {
         let end = self.now + LONGEST / 2;
         while self.now < end && !self.ends.iter().all(End::is_over) {
             self.pass(self.now + SECOND);
+            // One that only waits for the other's end does not learn of a reset that got lost, unless it asks.
+            for index in 0..2 {
+                self.act(index, Act::Probe);
+            }
         }
         for (index, end) in self.ends.iter().enumerate() {
             assert!(
