@@ -23,6 +23,8 @@ pub struct Circuit {
     pub deficit: usize,
     /// It stands in the scheduler's queue.
     pub active: bool,
+    /// It stands in the list of those that hold an acknowledgement back.
+    pub delays_ack: bool,
     /// It stands in this line.
     pub waiting: Option<Gate>,
     /// Octets that the common window counts as its own.
@@ -68,6 +70,7 @@ impl Circuit {
             weight: DEFAULT_WEIGHT,
             deficit: 0,
             active: false,
+            delays_ack: false,
             waiting: None,
             in_group: 0,
             acked: 0,

@@ -123,7 +123,7 @@ impl Tcb {
             self.state = State::Established;
             self.acknowledge(now, pool, segment);
             // Data on our SYN that the peer did not take is sent again at once: it said so.
-            if self.board.probe(usize::MAX) > 0 {
+            if self.board.probe(now, usize::MAX) > 0 {
                 self.retransmit_at = now + self.rtt.rto();
             }
         } else {
@@ -159,7 +159,7 @@ impl Tcb {
 
     fn resend_syn(&mut self) {
         if self.board.first().is_some_and(|s| s.syn && s.in_flight()) {
-            self.board.probe(1);
+            self.board.probe(Time::NEVER, 1);
         }
     }
 
@@ -437,7 +437,7 @@ impl Tcb {
                 self.congestion.on_marked(prior_in_flight);
             }
         }
-        self.arm_tail(now);
+        self.arm_tail();
 
         if self.fin_sent && una == self.snd_nxt {
             match self.state {
@@ -618,36 +618,43 @@ impl Tcb {
         });
     }
 
-    /// Sets the timer of the tail loss probe: from when the last segment was sent, but leaving acknowledgements that are
-    /// coming in the time to go on.
-    pub(super) fn arm_tail(&mut self, now: Time) {
+    /// Sets the timer of the tail loss probe: from when the oldest segment in flight was sent, but leaving acknowledgements
+    /// that are coming in the time to go on.
+    pub(super) fn arm_tail(&mut self) {
+        self.tail_at = Time::NEVER;
         let srtt = self.rtt.srtt();
         // A SYN is probed too, if siblings know the round-trip time: whether the peer has SACK is not known yet.
         let able = self.sack || self.state == State::SynSent;
-        let quiet = self.board.in_flight() > 0
-            && !self.board.has_lost()
+        let quiet = !self.board.has_lost()
             && self.reorder_at == Time::NEVER
             && self.tail.is_none()
             && self.rtt.backoff() == 0;
-        self.tail_at = if able && quiet && srtt > 0 {
+        if able
+            && quiet
+            && srtt > 0
+            && let Some(oldest) = self.board.oldest()
+        {
             let timeout = tlp::timeout(srtt.max(self.rtt.latest()), self.rtt.rttvar());
-            (self.last_sent + timeout)
-                .max(now + timeout.saturating_sub(srtt))
-                .min(self.retransmit_at)
-        } else {
-            Time::NEVER
-        };
+            let heard = self.board.rate().delivered_at();
+            self.tail_at = (oldest + timeout)
+                .max(heard + timeout.saturating_sub(srtt))
+                .min(self.retransmit_at);
+        }
     }
 
     /// Nothing was heard of the tail: its first segments and the last one go out again.
     fn on_tail(&mut self, now: Time) {
         self.tail_at = Time::NEVER;
-        if self.board.in_flight() == 0 || self.board.has_lost() {
+        if self.board.has_lost() {
+            return;
+        }
+        let answerable = now - self.rtt.srtt();
+        let pending = self.board.probe(answerable, tlp::PROBE_FRONT);
+        if pending == 0 {
             return;
         }
         self.counters.probes += 1;
         self.ecn.on_loss();
-        let pending = self.board.probe(tlp::PROBE_FRONT);
         self.tail = Some(tlp::Probe {
             end: self.snd_nxt,
             pending,
@@ -686,6 +693,7 @@ impl Tcb {
             self.ack_now = true;
         }
 
+        self.largest_received = self.largest_received.max(payload.len() as u16);
         let before = self.receive.next();
         let mut stored = None;
         if !payload.is_empty() {
@@ -731,7 +739,7 @@ impl Tcb {
         if self.quick_acks > 0 {
             self.quick_acks -= 1;
             self.ack_now = true;
-        } else if self.unacked >= self.ack_every(now) * u32::from(self.mss) {
+        } else if self.unacked >= self.ack_every(now) * u32::from(self.largest_received) {
             self.ack_now = true;
         } else if !self.ack_now {
             self.ack_at = self.ack_at.min(now + MAX_ACK_DELAY);
@@ -798,7 +806,7 @@ impl Tcb {
         }
         if self.reorder_at <= now {
             self.detect_losses(now, true);
-            self.arm_tail(now);
+            self.arm_tail();
         }
         if self.tail_at <= now {
             self.on_tail(now);
@@ -824,9 +832,8 @@ impl Tcb {
             }
             return;
         }
-        let shares = self.signals.is_some() || self.is_fresh();
-        if shares && self.board.in_flight() == 0 && self.board.has_lost() {
-            // All of it is known to be lost, and waits for its siblings to leave room.
+        if self.board.in_flight() == 0 && self.board.has_lost() {
+            // It waits for the window that siblings share, or for its pace: nothing is out that could be late.
             self.retransmit_at = now + self.rtt.rto();
             return;
         }

@@ -297,8 +297,8 @@ impl Tcb {
         let waits = self
             .recovery
             .is_some_and(|r| r.frto == Some(Frto::NewData) && self.can_send_new());
-        if waits || !(first || self.window_allows(u64::from(lost.len))) || !self.pacing_allows(now)
-        {
+        let len = u64::from(lost.len.min(u32::from(self.mss)));
+        if waits || !(first || self.window_allows(len)) || !self.pacing_allows(now) {
             return None;
         }
         if lost.syn {
@@ -479,7 +479,7 @@ impl Tcb {
             let burst = self.congestion.burst(rate);
             self.pacer.on_sent(now, len, rate, burst);
         }
-        self.arm_tail(now);
+        self.arm_tail();
     }
 
     /// Whether nothing but the window that the peer offers holds data back.

@@ -155,6 +155,8 @@ pub struct Tcb {
     /// Octets received since the last acknowledgement was sent, and when that was.
     pub(super) unacked: u32,
     pub(super) acked_at: Time,
+    /// The most data that came in one segment.
+    pub(super) largest_received: u16,
     /// What arrived a second time, to be reported (RFC 2883).
     pub(super) duplicate: Option<(Seq, Seq)>,
     /// Segments that are acknowledged at once, while the peer is in slow start.
@@ -239,6 +241,7 @@ impl Tcb {
             ack_now: false,
             unacked: 0,
             acked_at: Time(0),
+            largest_received: 0,
             duplicate: None,
             quick_acks: 0,
             last_challenge: None,
@@ -568,6 +571,16 @@ impl Tcb {
     /// Whether the path seems to drop what routers may mark (ECT), and only that.
     pub fn finds_ect_dropped(&self) -> bool {
         self.ecn.is_black_hole()
+    }
+
+    /// Whether an acknowledgement is held back for a moment.
+    pub fn has_delayed_ack(&self) -> bool {
+        self.ack_at != Time::NEVER && !self.ack_now
+    }
+
+    /// A datagram leaves in which there is room for the acknowledgement that is held back.
+    pub fn hurry_ack(&mut self) {
+        self.ack_now |= self.ack_at != Time::NEVER;
     }
 
     /// Whether the siblings' common window is the limit.

@@ -494,7 +494,7 @@ fn a_peer_that_never_answers_is_given_up() {
 }
 
 #[test]
-fn after_the_first_segments_every_second_one_is_acknowledged_or_ten_milliseconds_later() {
+fn after_the_first_segments_every_second_one_is_acknowledged_or_five_milliseconds_later() {
     let mut s = Script::established();
     let mut seq = IRS + 1;
     for _ in 0..32 {
@@ -508,7 +508,7 @@ fn after_the_first_segments_every_second_one_is_acknowledged_or_ten_milliseconds
     s.data(seq + 1_000, &[1; 1_000]).unwrap();
     assert_eq!(s.sent_short().len(), 1);
     s.data(seq + 2_000, &[1; 100]).unwrap();
-    s.advance(10 * MILLISECOND - 1);
+    s.advance(5 * MILLISECOND - 1);
     assert_eq!(s.sent_short(), []);
     s.advance(1);
     let sent = s.sent();

@@ -71,6 +71,8 @@ pub struct Circuits {
     replies: VecDeque<Reply>,
     /// Circuits that may have something to send, in the order of their turns.
     active: VecDeque<u32>,
+    /// Circuits that hold an acknowledgement back: it leaves with the next datagram that has room.
+    delayed_acks: VecDeque<u32>,
     /// Circuits that the budget or the common window holds back, each in a line of its own ([`Gate`]).
     waiting: [VecDeque<u32>; 2],
     /// One of those could send now.
@@ -113,6 +115,7 @@ impl Circuits {
             resets: Resets::default(),
             replies: VecDeque::new(),
             active: VecDeque::new(),
+            delayed_acks: VecDeque::new(),
             waiting: [VecDeque::new(), VecDeque::new()],
             passable: false,
             gates_at: Time::NEVER,
@@ -572,6 +575,7 @@ impl Circuits {
             self.remove_if_done(wire, shared);
         }
         self.active = VecDeque::new();
+        self.delayed_acks = VecDeque::new();
         self.waiting = [VecDeque::new(), VecDeque::new()];
         self.passable = false;
         self.gates_at = Time::NEVER;

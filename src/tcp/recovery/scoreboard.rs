@@ -268,25 +268,26 @@ impl Scoreboard {
         lost
     }
 
-    /// Has the first `front` segments in flight and the last one sent again as probes, although nothing says that they
-    /// are lost. Returns how many segments that are.
-    pub fn probe(&mut self, front: usize) -> u8 {
-        let mut probes = 0;
-        let last = self.sent.iter().rposition(Sent::in_flight);
+    /// When the transmission was made that has been in the network for longest.
+    pub fn oldest(&mut self) -> Option<Time> {
+        self.head_of_order().map(|at| self.sent[at].departure.at)
+    }
+
+    /// Has segments sent again as probes, although nothing says that they are lost: of those in flight that were sent at
+    /// `until` or before, the first `front` ones and the last. Returns how many that are.
+    pub fn probe(&mut self, until: Time, front: usize) -> u8 {
+        let due = |s: &Sent| s.in_flight() && s.departure.at <= until;
+        let last = self.sent.iter().rposition(due);
+        let mut probes = 0u8;
         for at in 0..self.sent.len() {
-            if usize::from(probes) == front {
+            let in_front = usize::from(probes) < front;
+            if due(&self.sent[at]) && (in_front || Some(at) == last) {
+                self.lose(at);
+                probes = probes.saturating_add(1);
+            }
+            if Some(at) >= last {
                 break;
             }
-            if self.sent[at].in_flight() {
-                self.lose(at);
-                probes += 1;
-            }
-        }
-        if let Some(at) = last
-            && self.sent[at].in_flight()
-        {
-            self.lose(at);
-            probes += 1;
         }
         probes
     }

@@ -1,15 +1,17 @@
 //! Tail loss probe (RFC 8985 section 7): when nothing was heard of the last segments for a little longer than a round
 //! trip, they are sent again, long before the retransmission timer would do it.
 //!
-//! Two things differ from the RFC. The probe timeout is 1.25 round trips or a little more, not 2: both ends are ours,
-//! and acknowledge the end of what a sender has within [`MAX_ACK_DELAY`]. And a probe is up to three segments, the
-//! first two and the last, sent again: with one, a lost tail of three takes another round trip.
+//! Three things differ from the RFC. The probe timeout is 1.25 round trips or a little more, not 2: both ends are ours,
+//! and acknowledge the end of what a sender has within [`MAX_ACK_DELAY`]. It counts from the oldest segment that is
+//! outstanding, not from the last: of a stream of single cells each would put it off. And a probe is up to three segments,
+//! the first two and the last of those that should have been answered, sent again: with one, a lost tail of three takes
+//! another round trip.
 
 use crate::tcp::seq::Seq;
 use crate::time::{MILLISECOND, Micros};
 
 /// The longest that an acknowledgement is held back: by us, and for the probe timeout by the peer.
-pub const MAX_ACK_DELAY: Micros = 10 * MILLISECOND;
+pub const MAX_ACK_DELAY: Micros = 5 * MILLISECOND;
 
 /// Segments at the front that a probe sends again, beside the last.
 pub const PROBE_FRONT: usize = 2;
@@ -57,9 +59,9 @@ mod tests {
 
     #[test]
     fn the_timeout_is_between_one_and_a_quarter_and_one_and_a_half_round_trips() {
-        assert_eq!(timeout(100_000, 0), 135_000);
-        assert_eq!(timeout(100_000, 20_000), 150_000);
-        assert_eq!(timeout(100_000, 90_000), 160_000);
+        assert_eq!(timeout(100_000, 0), 130_000);
+        assert_eq!(timeout(100_000, 20_000), 145_000);
+        assert_eq!(timeout(100_000, 90_000), 155_000);
     }
 
     #[test]

@@ -333,25 +333,29 @@ fn acknowledgements_in_marked_datagrams_do_not_count() {
 #[test]
 fn circuits_that_share_a_window_heed_marks_together() {
     for congestion in ALL {
-        seeds(&format!("coupled marks, {congestion:?}"), 1, |name, seed| {
-            let mut net = Net::pair(name, seed, marking);
-            for index in 0..2 {
-                let mut config = net.config(index);
-                config.ecn = true;
-                config.coupled = true;
-                config.congestion = congestion;
-                net.reconfigure(index, config);
-            }
-            net.establish();
-            let begin = net.now();
-            for number in 1..=10 {
-                net.open(0, 1, number, 0, plan::upload(2_000_000));
-            }
-            net.complete(60 * SECOND);
-            assert!(net.now().since(begin) < 95 * SECOND / 10);
-            assert_eq!(net.counters(0, 1).dropped, 0);
-            assert!(net.counters(0, 1).touched > 0);
-            net.assert_clean();
-        });
+        seeds(
+            &format!("coupled marks, {congestion:?}"),
+            1,
+            |name, seed| {
+                let mut net = Net::pair(name, seed, marking);
+                for index in 0..2 {
+                    let mut config = net.config(index);
+                    config.ecn = true;
+                    config.coupled = true;
+                    config.congestion = congestion;
+                    net.reconfigure(index, config);
+                }
+                net.establish();
+                let begin = net.now();
+                for number in 1..=10 {
+                    net.open(0, 1, number, 0, plan::upload(2_000_000));
+                }
+                net.complete(60 * SECOND);
+                assert!(net.now().since(begin) < 95 * SECOND / 10);
+                assert_eq!(net.counters(0, 1).dropped, 0);
+                assert!(net.counters(0, 1).touched > 0);
+                net.assert_clean();
+            },
+        );
     }
 }
