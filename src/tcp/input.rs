@@ -647,6 +647,9 @@ impl Tcb {
             && !self.board.has_lost()
             && self.reorder_at == Time::NEVER
             && self.tail.is_none_or(|tail| tail.end <= self.snd_una)
+            && self
+                .probed_at
+                .is_none_or(|then| self.board.rate().delivered() > then)
             && self.rtt.backoff() == 0;
         self.tail_at = if able && quiet && srtt > 0 {
             let timeout = tlp::timeout(srtt.max(self.rtt.latest()), self.rtt.rttvar());
@@ -669,6 +672,7 @@ impl Tcb {
             self.on_probe_repaired(now);
         }
         self.counters.probes += 1;
+        self.probed_at = Some(self.board.rate().delivered());
         let pending = self.board.probe(tlp::PROBE_FRONT);
         self.tail = Some(tlp::Probe {
             end: self.snd_nxt,
@@ -745,6 +749,7 @@ impl Tcb {
                 }
             }
         }
+        self.ack_now |= fin;
         if fin && self.fin_at.is_none() {
             self.fin_at = Some(start + payload.len() as u32);
         }
