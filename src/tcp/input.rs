@@ -656,9 +656,13 @@ impl Tcb {
         let srtt = self.rtt.srtt();
         // A SYN is probed too, if siblings know the round-trip time: whether the peer has SACK is not known yet.
         let able = self.sack || self.state == State::SynSent;
-        // Probes of an earlier tail, all of which is acknowledged, do not count.
+        // Probes of an earlier tail, all of which is acknowledged, do not count; but something has to have been heard.
         let probed = self.tail.filter(|tail| tail.end > self.snd_una);
-        let open = probed.is_none_or(|tail| tail.sent < tlp::MOST);
+        let delivered = self.board.rate().delivered();
+        let open = match probed {
+            Some(tail) => tail.sent < tlp::MOST,
+            None => self.probed_at.is_none_or(|then| delivered > then),
+        };
         let quiet = !self.board.has_lost()
             && self.reorder_at == Time::NEVER
             && open
@@ -703,6 +707,7 @@ impl Tcb {
         }
         self.counters.probes += 1;
         self.ecn.on_loss();
+        self.probed_at = Some(self.board.rate().delivered());
         let tail = self.tail.get_or_insert(tlp::Probe {
             end: self.snd_nxt,
             sent: 0,
@@ -783,6 +788,7 @@ impl Tcb {
                 }
             }
         }
+        self.ack_now |= fin;
         if fin && self.fin_at.is_none() {
             self.fin_at = Some(start + payload.len() as u32);
         }

@@ -59,6 +59,20 @@ pub fn reset_for(segment: &Segment<'_>) -> Option<Reset> {
     })
 }
 
+/// The blocks, with the FIN at `fin`, which takes sequence space too: else the segment that has it would never be covered.
+fn with_fin(blocks: &SackBlocks, fin: Seq) -> SackBlocks {
+    let mut all = SackBlocks::default();
+    let mut covered = false;
+    for &(start, end) in blocks.as_slice() {
+        covered |= end == fin;
+        all.push(start, if end == fin { fin + 1 } else { end });
+    }
+    if !covered {
+        all.push(fin, fin + 1);
+    }
+    all
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// New data, SYN or FIN.
@@ -201,7 +215,10 @@ impl Tcb {
                 blocks.push(start, end);
             }
         }
-        blocks
+        match self.fin_at {
+            Some(fin) if !self.fin_received => with_fin(&blocks, fin),
+            _ => blocks,
+        }
     }
 
     /// Payload that fits beside the options.
@@ -412,8 +429,10 @@ impl Tcb {
         self.counters.segments_sent += 1;
         // A probe is below the peer's window: nothing of what it says is taken in.
         if plan.flags.has(Flags::ACK) && plan.kind != Kind::Probe {
-            let reported = plan.options.sack.as_slice().first().copied();
-            self.duplicates.retain(|s, e| Some((s, e)) != reported);
+            if !plan.options.sack.is_empty() {
+                // It stood first.
+                self.duplicates.remove_first();
+            }
             self.acked_at = now;
             self.ack_now = !self.duplicates.is_empty();
             self.ack_at = Time::NEVER;

@@ -124,6 +124,8 @@ pub struct Tcb {
     pub(super) undo: Undo,
     /// A tail loss probe that is not accounted for.
     pub(super) tail: Option<tlp::Probe>,
+    /// Octets delivered when the last one was sent: without any since, the next would only put the timeout off.
+    pub(super) probed_at: Option<u64>,
     pub(super) ecn: Ecn,
     pub(super) congestion: Congestion,
     /// The siblings' common window is the limit, not our own: what happens is told to it.
@@ -225,6 +227,7 @@ impl Tcb {
             recovery: None,
             undo: Undo::default(),
             tail: None,
+            probed_at: None,
             ecn: Ecn::new(settings.ecn),
             signals: None,
             filled: None,

@@ -3,6 +3,27 @@
 use super::*;
 
 #[test]
+fn a_fin_behind_a_hole_is_acknowledged_selectively_too() {
+    let mut s = Script::established();
+    s.segment(FIN, IRS + 1_001, ISS + 1, 2_000, Options::default(), b"end")
+        .unwrap();
+    let blocks = s.sent()[0].options.sack;
+    assert_eq!(blocks.as_slice(), [(Seq(IRS + 1_001), Seq(IRS + 1_005))]);
+    let mut s = Script::established();
+    s.data(IRS + 2_001, &[1; 1_000]).unwrap();
+    s.segment(FIN, IRS + 4_001, ISS + 1, 2_000, Options::default(), &[])
+        .unwrap();
+    let blocks = s.sent()[0].options.sack;
+    assert_eq!(
+        blocks.as_slice(),
+        [
+            (Seq(IRS + 2_001), Seq(IRS + 3_001)),
+            (Seq(IRS + 4_001), Seq(IRS + 4_002))
+        ]
+    );
+}
+
+#[test]
 fn after_the_first_segments_every_second_one_is_acknowledged_or_five_milliseconds_later() {
     let mut s = Script::established();
     let mut seq = IRS + 1;

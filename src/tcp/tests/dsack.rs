@@ -54,6 +54,21 @@ fn the_peers_fin_that_comes_again_is_reported() {
 }
 
 #[test]
+fn a_fin_behind_a_hole_that_comes_again_is_reported_once() {
+    let mut s = Script::established();
+    for expected in [
+        vec![(IRS + 1_001, IRS + 1_005)],
+        vec![(IRS + 1_001, IRS + 1_005), (IRS + 1_001, IRS + 1_005)],
+    ] {
+        s.segment(FIN, IRS + 1_001, ISS + 1, 2_000, Options::default(), b"end")
+            .unwrap();
+        let sent = s.sent();
+        assert_eq!(sent.len(), 1);
+        assert_eq!(blocks(&sent[0]), expected);
+    }
+}
+
+#[test]
 fn neighbours_that_come_again_before_an_acknowledgement_leaves_are_reported_together() {
     let mut s = Script::established();
     for i in 0..3 {

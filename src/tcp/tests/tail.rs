@@ -152,6 +152,27 @@ fn a_tail_that_follows_a_repaired_one_is_probed_as_well() {
 }
 
 #[test]
+fn probes_that_only_come_twice_do_not_keep_the_timeout_off() {
+    let mut s = Script::established();
+    s.write(3_000);
+    s.tcb.finish();
+    s.sent();
+    s.advance(RTT);
+    // The first is lost, twice, and the peer does not acknowledge the FIN selectively.
+    let held = [(ISS + 1_001, ISS + 3_001)];
+    s.sack(ISS + 1, &held);
+    let begin = s.now;
+    while s.tcb.info().timeouts == 0 {
+        assert!(s.now < begin + SECOND);
+        for (_, seq, n) in s.run(10 * MILLISECOND) {
+            if seq > ISS + 1 {
+                s.sack(ISS + 1, &[(seq + n as u32, ISS + 3_001), held[0]]);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_lone_syn_is_probed_if_siblings_know_the_round_trip_time() {
     let seeded = Settings {
         srtt: RTT,
