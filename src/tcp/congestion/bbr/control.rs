@@ -63,7 +63,7 @@ impl Bbr {
 
     /// SetPacingRateWithGain(): until the pipe was full, the rate only rises.
     pub(super) fn set_pacing_rate(&mut self, gain: u64) {
-        let rate = scale(scale(self.bw, gain), 100 - PACING_MARGIN);
+        let rate = scale(scale(self.with_losses(self.bw), gain), 100 - PACING_MARGIN);
         if self.full_bw.reached || rate > self.pacing_rate {
             self.pace(rate);
         }

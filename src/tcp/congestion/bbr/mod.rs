@@ -52,7 +52,7 @@ use crate::time::{Micros, Time};
 use model::{AckAggregation, CwndLimited, MaxBw, Rounds};
 use probe_bw::Cycle;
 use probe_rtt::MinRtt;
-use response::{Ecn, LongTerm, Losses, ShortTerm, Undo};
+use response::{Ecn, LongTerm, Losses, RandomLoss, ShortTerm, Undo};
 use startup::FullBw;
 
 /// The highest loss rate of a round trip that is not taken for congestion as long as no queue is standing, in
@@ -142,6 +142,7 @@ pub struct Bbr {
     short: ShortTerm,
     long: LongTerm,
     losses: Losses,
+    random_loss: RandomLoss,
     ecn: Ecn,
     undo: Option<Undo>,
 }
@@ -178,6 +179,7 @@ impl Bbr {
             short: ShortTerm::default(),
             long: LongTerm::default(),
             losses: Losses::default(),
+            random_loss: RandomLoss::default(),
             ecn: Ecn::default(),
             undo: None,
         };
@@ -249,6 +251,7 @@ impl Bbr {
         let sample = self.sample(ack);
         self.update_round(ack, &sample);
         self.update_ecn(ack);
+        self.update_random_loss();
         self.update_latest_delivery_signals(&sample);
         self.update_congestion_signals(ack, &sample);
         self.update_ack_aggregation(ack);

@@ -11,9 +11,12 @@ const PROBE_WAIT_SPREAD: Micros = SECOND;
 /// The most round trips from one probe to the next, so that Reno and CUBIC flows of the same window fare as well
 /// (T_reno_bound, the same section).
 const RENO_ROUNDS: u64 = 63;
-/// The flight, in per cent of the bandwidth-delay product, at which a probe has asked enough: a quarter of the product
-/// then waits at the bottleneck, unless there is more bandwidth.
-const PROBED_FLIGHT: u64 = 125;
+/// The flight, in per cent of the bandwidth-delay product, at which a probe has asked enough: a fifth of the product then
+/// waits at the bottleneck, or, if there is more bandwidth, the samples of this flight are higher by as much.
+const PROBED_FLIGHT: u64 = 120;
+/// The least duration of a probe, in per cent of the minimum round-trip time: where acknowledgements come in bursts, the
+/// flight is high at times whatever the rate.
+const PROBED_SPAN: u64 = 75;
 /// What a probe must find, in per cent of the estimate before it, for the next one to follow at once.
 const FOUND_MORE: u64 = 110;
 /// Doublings of the growth of inflight_longterm at most (section "ProbeBW Algorithm Details").
@@ -207,7 +210,7 @@ impl Bbr {
     /// the round after it.
     fn has_probed_enough(&self, ack: &Ack) -> bool {
         !self.cycle.insists
-            && ack.now > self.cycle.up_since + self.min_rtt.get()
+            && ack.now > self.cycle.up_since + scale(self.min_rtt.get(), PROBED_SPAN)
             && ack.in_flight >= self.bdp_at(self.max_bw.get(), PROBED_FLIGHT)
     }
 

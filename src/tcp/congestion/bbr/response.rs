@@ -16,6 +16,8 @@ const ECN_ALPHA_SHIFT: u32 = 4;
 const ECN_FACTOR_DIVISOR: u64 = 3;
 /// The fraction of marked octets from which probing has gone too far (Linux: ecn_thresh, 1/2).
 const ECN_THRESH: u64 = ONE / 2;
+/// Weight of a round in the average of the loss that is not congestion, as a shift.
+const RANDOM_LOSS_SHIFT: u32 = 4;
 /// Such rounds in a row that end Startup (Linux: full_ecn_cnt).
 const STARTUP_ECN_ROUNDS: u32 = 2;
 
@@ -70,6 +72,15 @@ pub(super) struct Losses {
     pub inflight_latest: u64,
     /// Acknowledgements of this round that reported loss.
     pub reports: u32,
+}
+
+/// The share of octets that the path loses whatever is sent: of rounds without a queue, while not probing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RandomLoss {
+    /// Moving average, in parts of [`ONE`].
+    share: u64,
+    lost: u64,
+    delivered_before: u64,
 }
 
 /// What CE marks say, as in Linux' version 3.
@@ -222,9 +233,39 @@ impl Bbr {
         lost > self.tolerated_loss(in_flight)
     }
 
+    /// Once each round trip: the share that is lost without a queue. Overflow would be taken for chance where a queue
+    /// cannot be seen, but the pacing margin lets such loss die out.
+    pub(super) fn update_random_loss(&mut self) {
+        if !self.rounds.start {
+            return;
+        }
+        let random = &mut self.random_loss;
+        let delivered = self.delivered.saturating_sub(random.delivered_before);
+        let lost = std::mem::take(&mut random.lost);
+        random.delivered_before = self.delivered;
+        if self.state != State::ProbeBwCruise || self.is_queue_standing() {
+            return;
+        }
+        let all = u128::from(delivered) + u128::from(lost);
+        let share = saturate(u128::from(lost) * u128::from(ONE) / all.max(1));
+        let share = share.min(self.loss_thresh * ONE / 1000);
+        let average = &mut self.random_loss.share;
+        *average = *average - (*average >> RANDOM_LOSS_SHIFT) + (share >> RANDOM_LOSS_SHIFT);
+    }
+
+    /// The rate to send at so that `bw` arrives, unless a queue is standing: then the link is busy without it.
+    pub(super) fn with_losses(&self, bw: u64) -> u64 {
+        if !self.state.is_probe_bw() || self.is_queue_standing() {
+            return bw;
+        }
+        let arrives = ONE - self.random_loss.share.min(ONE / 2);
+        saturate(u128::from(bw) * u128::from(ONE) / u128::from(arrives))
+    }
+
     /// HandleLostPacket().
     pub(super) fn handle_lost_packet(&mut self, now: Time, loss: &Loss) {
         self.note_loss(now);
+        self.random_loss.lost = self.random_loss.lost.saturating_add(loss.len);
         self.losses.lost_in_round = self.losses.lost_in_round.saturating_add(loss.len);
         if self.cycle.probe_samples
             && self.is_loss_too_high(loss.lost_since_sent, loss.tx_in_flight)
