@@ -29,8 +29,10 @@ pub struct Circuit {
     pub waiting: Option<Gate>,
     /// Octets that the common window counts as its own.
     pub in_group: u64,
-    /// Octets acknowledged of which the budget of new circuits knows.
+    /// Octets acknowledged, and found lost, of which the budget of new circuits knows.
     pub acked: u64,
+    /// See `acked`.
+    pub lost: u64,
     /// The deadline registered with the endpoint's timers.
     pub timer: Time,
     /// Its number cannot be opened by the relay.
@@ -74,6 +76,7 @@ impl Circuit {
             waiting: None,
             in_group: 0,
             acked: 0,
+            lost: 0,
             timer: Time::NEVER,
             holds_number: number != CONTROL,
             announced,

@@ -139,6 +139,10 @@ impl Ecn {
 
     /// Segments newly reported as marked by an acknowledgement.
     pub fn on_ack(&mut self, segment: &Segment<'_>) -> u32 {
+        if segment.flags.has(Flags::SYN) {
+            // There it says that the peer knows of it.
+            return 0;
+        }
         match (self.mode, segment.options.ce_count) {
             (Mode::Accurate, Some(count)) => {
                 let new = count.wrapping_sub(self.reported);
@@ -187,6 +191,11 @@ impl Ecn {
             self.doubt = false;
             self.failures += 1;
         }
+    }
+
+    /// Everything below `snd_una` is acknowledged.
+    pub fn on_advance(&mut self, snd_una: Seq) {
+        self.until = self.until.filter(|&until| snd_una < until);
     }
 }
 
@@ -301,6 +310,18 @@ mod tests {
         a.on_loss();
         a.on_delivery(None, true);
         assert!(a.is_on() && !a.marks() && a.is_black_hole());
+    }
+
+    #[test]
+    fn a_mark_after_gigabytes_without_one_counts() {
+        let (mut a, _) = shake_hands(true, true);
+        assert!(a.reduces(Seq(0), Seq(100)));
+        a.on_advance(Seq(99));
+        assert!(!a.reduces(Seq(99), Seq(200)));
+        for gigabytes in 1..4u32 {
+            a.on_advance(Seq(gigabytes << 30));
+        }
+        assert!(a.reduces(Seq(3 << 30), Seq((3 << 30) + 100)));
     }
 
     #[test]

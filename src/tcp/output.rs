@@ -190,7 +190,7 @@ impl Tcb {
         if !self.sack {
             return blocks;
         }
-        if let Some((start, end)) = self.duplicate {
+        if let Some(&(start, end)) = self.duplicates.as_slice().first() {
             blocks.push(start, end);
             if let Some(around) = self.receive.range_around(start, end) {
                 blocks.push(around.0, around.1);
@@ -283,7 +283,8 @@ impl Tcb {
         let limited = u64::from(self.duplicate_acks.min(2)) * u64::from(self.mss);
         // The window is a fraction of a segment more or less than what fits: rounded, as it would be counted in
         // segments. Cut off, a small window would on average be half a segment smaller than what the algorithm says.
-        let rounding = u64::from(self.mss) / 2;
+        // Half of the segment at hand, though: with half of a full one, cells would leave as if recovery reduced nothing.
+        let rounding = len.min(u64::from(self.mss)) / 2;
         flight + len <= self.congestion.cwnd() + limited + rounding
     }
 
@@ -292,8 +293,9 @@ impl Tcb {
         let lost: Sent = self.board.first_lost()?;
         // After a timeout the first segment goes out whatever else is in flight (RFC 6298 (5.4)); then it is to be seen
         // whether the others were lost (RFC 5682).
+        // Without SACK it does so in fast recovery too: what has arrived of the rest is not known (RFC 6582 section 3.2).
         let timed_out = self.recovery.is_some_and(|r| r.prr.is_none());
-        let first = timed_out && lost.seq == self.snd_una;
+        let first = (timed_out || !self.sack) && lost.seq == self.snd_una;
         let waits = self
             .recovery
             .is_some_and(|r| r.frto == Some(Frto::NewData) && self.can_send_new());
@@ -408,10 +410,12 @@ impl Tcb {
     /// The same; `counted`: how the segment departed, counted with its siblings, if they share a window.
     pub fn commit_counted(&mut self, now: Time, plan: &Plan, counted: Option<Departure>) {
         self.counters.segments_sent += 1;
-        if plan.flags.has(Flags::ACK) {
-            self.duplicate = None;
+        // A probe is below the peer's window: nothing of what it says is taken in.
+        if plan.flags.has(Flags::ACK) && plan.kind != Kind::Probe {
+            let reported = plan.options.sack.as_slice().first().copied();
+            self.duplicates.retain(|s, e| Some((s, e)) != reported);
             self.acked_at = now;
-            self.ack_now = false;
+            self.ack_now = !self.duplicates.is_empty();
             self.ack_at = Time::NEVER;
             self.unacked = 0;
             self.window.promised(plan.edge);
@@ -433,6 +437,10 @@ impl Tcb {
                 self.undo.on_retransmission();
                 self.board
                     .retransmitted(now, plan.seq, plan.sequence_space(), counted);
+                if plan.seq == self.snd_una {
+                    // Its answer takes a round trip from now, and RACK another if it gets lost.
+                    self.retransmit_at = now + self.rtt.rto();
+                }
             }
             Kind::New => {
                 if pause {

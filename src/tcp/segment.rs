@@ -67,6 +67,11 @@ impl SackBlocks {
         self.len == 0
     }
 
+    /// Sorts the blocks by where they start, counted from `base`.
+    pub fn sort_above(&mut self, base: Seq) {
+        self.blocks[..usize::from(self.len)].sort_unstable_by_key(|&(start, _)| start - base);
+    }
+
     /// Keeps the blocks for which `keep` holds.
     pub fn retain(&mut self, keep: impl Fn(Seq, Seq) -> bool) {
         let mut kept = SackBlocks::default();

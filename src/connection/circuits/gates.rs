@@ -116,6 +116,10 @@ impl Circuits {
         if news > 0 {
             self.budget.on_acked(now, news, self.srtt);
         }
+        let lost = circuit.tcb.bytes_lost();
+        if std::mem::replace(&mut circuit.lost, lost) < lost {
+            self.budget.on_lost(now, self.srtt);
+        }
         let before = circuit.in_group;
         let coupled = circuit.tcb.is_coupled();
         circuit.in_group = if coupled { circuit.tcb.in_flight() } else { 0 };

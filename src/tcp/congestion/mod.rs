@@ -378,6 +378,8 @@ impl Congestion {
     pub fn on_recovered(&mut self, now: Time) {
         match &mut self.control {
             Control::Bbr(bbr) => bbr.on_recovered(now),
+            // None was set if recovery began under another algorithm, or under the window that siblings share.
+            _ if self.windows.ssthresh == u64::MAX => {}
             _ => self.windows.cwnd = self.windows.ssthresh,
         }
     }
@@ -390,6 +392,9 @@ impl Congestion {
         }
         if first {
             self.on_congestion(now, in_flight, delivered);
+        }
+        if let Control::Cubic(cubic) = &mut self.control {
+            cubic.on_timeout();
         }
         self.windows.cwnd = self.windows.mss;
     }

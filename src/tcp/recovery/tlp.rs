@@ -13,8 +13,8 @@ use crate::time::{MILLISECOND, Micros};
 /// The longest that an acknowledgement is held back: by us, and for the probe timeout by the peer.
 pub const MAX_ACK_DELAY: Micros = 5 * MILLISECOND;
 
-/// Segments at the front that a probe sends again, beside the last.
-pub const PROBE_FRONT: usize = 2;
+/// Segments that are sent again as probes until something is heard: the last, and before it the first ones.
+pub const MOST: u8 = 3;
 
 /// The probe timeout, without the time that the segments have waited already.
 pub fn timeout(srtt: Micros, rttvar: Micros) -> Micros {
@@ -26,13 +26,20 @@ pub fn timeout(srtt: Micros, rttvar: Micros) -> Micros {
 pub struct Probe {
     /// SND.NXT when it was sent (TLP.end_seq).
     pub end: Seq,
-    /// Segments sent again of which the peer has not said that it got them twice.
+    /// Segments sent again.
+    pub sent: u8,
+    /// Those of them of which the peer has not said that it got them twice.
     pub pending: u8,
     /// The window was reduced since.
     pub accounted: bool,
 }
 
 impl Probe {
+    /// How many of the front may be sent again beside the last.
+    pub fn front(sent: u8) -> usize {
+        usize::from(MOST.saturating_sub(sent + 1))
+    }
+
     /// The peer got so many segments twice; whether that is all of them, so that nothing had been lost.
     pub fn on_duplicates(&mut self, segments: u8) -> bool {
         self.pending = self.pending.saturating_sub(segments);
@@ -53,6 +60,7 @@ mod tests {
 
     const PROBE: Probe = Probe {
         end: Seq(100),
+        sent: 2,
         pending: 2,
         accounted: false,
     };

@@ -11,6 +11,11 @@ const PROBE_WAIT_SPREAD: Micros = SECOND;
 /// The most round trips from one probe to the next, so that Reno and CUBIC flows of the same window fare as well
 /// (T_reno_bound, the same section).
 const RENO_ROUNDS: u64 = 63;
+/// The flight, in per cent of the bandwidth-delay product, at which a probe has asked enough: a quarter of the product
+/// then waits at the bottleneck, unless there is more bandwidth.
+const PROBED_FLIGHT: u64 = 125;
+/// What a probe must find, in per cent of the estimate before it, for the next one to follow at once.
+const FOUND_MORE: u64 = 110;
 /// Doublings of the growth of inflight_longterm at most (section "ProbeBW Algorithm Details").
 const MAX_PROBE_UP_ROUNDS: u32 = 30;
 
@@ -43,6 +48,13 @@ pub(super) struct Cycle {
     up_acked: u64,
     /// BBR.probe_up_acked_per_inc.
     up_acked_per_inc: u64,
+    up_since: Time,
+    /// The estimate before this probe, until its samples are in.
+    bw_before: Option<u64>,
+    /// The probe lasts as long as the draft's, for it finds more, or others keep a queue.
+    insists: bool,
+    /// The last probe found more.
+    found_more: bool,
     random: u32,
 }
 
@@ -59,6 +71,10 @@ impl Cycle {
             up_rounds: 0,
             up_acked: 0,
             up_acked_per_inc: INFINITE,
+            up_since: Time(0),
+            bw_before: None,
+            insists: false,
+            found_more: false,
             // Xorshift has no way out of zero.
             random: if seed == 0 { 0x9e37_79b9 } else { seed },
         }
@@ -108,8 +124,12 @@ impl Bbr {
     }
 
     /// StartProbeBW_UP().
-    fn start_probe_bw_up(&mut self, sample: &Sample) {
+    fn start_probe_bw_up(&mut self, now: Time, sample: &Sample) {
         self.cycle.ack_phase = AckPhase::ProbeStarting;
+        self.cycle.up_since = now;
+        self.cycle.bw_before = Some(self.max_bw.get());
+        self.cycle.insists = self.cycle.found_more || self.is_queue_standing();
+        self.cycle.found_more = false;
         self.start_round();
         self.full_bw.restart(sample.rate);
         self.state = State::ProbeBwUp;
@@ -136,7 +156,7 @@ impl Bbr {
             State::ProbeBwRefill => {
                 if self.rounds.start {
                     self.cycle.probe_samples = true;
-                    self.start_probe_bw_up(sample);
+                    self.start_probe_bw_up(ack.now, sample);
                 }
             }
             State::ProbeBwUp => {
@@ -172,12 +192,31 @@ impl Bbr {
             self.cycle.prev_probe_precautionary = true;
             return true;
         }
+        if self.has_probed_enough(ack) {
+            return true;
+        }
         if self.cwnd_limited.recently() && self.cwnd >= self.long.inflight {
             // The bound on the flight holds the bandwidth back, so a plateau says nothing.
             self.full_bw.restart(sample.rate);
             return false;
         }
         self.full_bw.now
+    }
+
+    /// Whether this probe has put as much into the path as tells whether there is more bandwidth: the answer comes in
+    /// the round after it.
+    fn has_probed_enough(&self, ack: &Ack) -> bool {
+        !self.cycle.insists
+            && ack.now > self.cycle.up_since + self.min_rtt.get()
+            && ack.in_flight >= self.bdp_at(self.max_bw.get(), PROBED_FLIGHT)
+    }
+
+    /// Whether the probe that just ended raised the estimate by much. Asked once, when its samples are in.
+    fn has_found_more(&mut self) -> bool {
+        let before = self.cycle.bw_before.take();
+        self.cycle.found_more =
+            before.is_some_and(|bw| bw > 0 && self.max_bw.get() > scale(bw, FOUND_MORE));
+        self.cycle.found_more
     }
 
     /// RaiseInflightLongtermSlope(): twice as fast each round.
@@ -212,11 +251,13 @@ impl Bbr {
         if self.cycle.ack_phase == AckPhase::ProbeStopping && self.rounds.start {
             self.cycle.probe_samples = false;
             self.cycle.ack_phase = AckPhase::Init;
+            let found_more = self.has_found_more();
             if self.state.is_probe_bw() {
                 if !sample.app_limited {
                     self.max_bw.advance();
                 }
-                if self.cycle.prev_probe_precautionary && !self.cycle.prev_probe_too_high {
+                let goes_on = self.cycle.prev_probe_precautionary || found_more;
+                if goes_on && !self.cycle.prev_probe_too_high {
                     self.start_probe_bw_refill();
                     return true;
                 }

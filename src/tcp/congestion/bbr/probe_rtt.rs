@@ -10,8 +10,8 @@ const MIN_RTT_FILTER_LEN: Micros = 10 * SECOND;
 /// How long without a lower sample until ProbeRTT (BBR.ProbeRTTInterval, section "Parameters for Scheduling
 /// ProbeRTT"). All BBR flows use the same, so that they empty the queue together.
 const PROBE_RTT_INTERVAL: Micros = 5 * SECOND;
-/// A sample within this part of the minimum, while cruising, shows that there is no queue to speak of. If that is so when
-/// ProbeRTT is due, the minimum is as good as seen again. The draft wants a lower one, which a sender alone on its path,
+/// A sample within this part of the minimum, while cruising, shows that there is no queue to speak of: the minimum is as
+/// good as seen again. The draft wants a lower one, which a sender alone on its path,
 /// that keeps no queue, never gets: it would halve its flight every five seconds for nothing.
 const NO_QUEUE: Micros = 32;
 /// How long the flight is held small (BBR.ProbeRTTDuration, the same section).
@@ -83,8 +83,7 @@ impl Bbr {
         rtt.expired = ack.now > rtt.recent_since + PROBE_RTT_INTERVAL;
         if let Some(sample) = ack.rtt {
             let sample = sample.max(1);
-            if rtt.expired && cruises && sample <= rtt.recent.saturating_add(rtt.recent / NO_QUEUE)
-            {
+            if cruises && sample <= rtt.recent.saturating_add(rtt.recent / NO_QUEUE) {
                 rtt.recent = rtt.recent.min(sample);
                 rtt.recent_since = ack.now;
                 rtt.expired = false;
