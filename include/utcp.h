@@ -350,8 +350,8 @@ struct ssl_st; /* OpenSSL's SSL */
 #define UTCP_OPTION_ECN 13
 
 /**
- * Whether new circuits share one congestion window with the others of their connection that do: 0 or 1, default 0, each
- * with a window of its own. See utcp_circuit_set_coupled().
+ * Whether new circuits share one congestion window with the others of their connection that do: 0 or 1, default 0. With 0
+ * each has a window of its own. See utcp_circuit_set_coupled().
  */
 #define UTCP_OPTION_COUPLED 14
 

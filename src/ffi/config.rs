@@ -49,8 +49,8 @@ pub const UTCP_OPTION_MEMORY_BUDGET: c_int = 12;
 /// sets 1 and does not pass the marks on makes its peers' traffic ignore congestion, at the cost of all others on the
 /// path. If only the first is missing, nothing is gained.
 pub const UTCP_OPTION_ECN: c_int = 13;
-/// Whether new circuits share one congestion window with the others of their connection that do: 0 or 1, default 0, each
-/// with a window of its own. See utcp_circuit_set_coupled().
+/// Whether new circuits share one congestion window with the others of their connection that do: 0 or 1, default 0. With 0
+/// each has a window of its own. See utcp_circuit_set_coupled().
 pub const UTCP_OPTION_COUPLED: c_int = 14;
 /// How many flows the circuits of a connection that share a window claim together, whatever their number: 1 to 64,
 /// default 1. Beside other traffic they get about as much as so many TCP connections would. With UTCP_CONGESTION_BBR it

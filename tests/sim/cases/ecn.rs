@@ -235,7 +235,7 @@ fn marks_on_everything_slow_their_own_direction_down_and_nothing_else() {
             let quick = net.open(1, 0, 0x8000_0001, 0, plan::upload(5_000_000));
             net.complete(60 * SECOND);
             assert!(took(&net, quick) < 4 * SECOND, "{}", took(&net, quick));
-            assert!(took(&net, slow) > SECOND, "{}", took(&net, slow));
+            assert!(took(&net, slow) > 600 * MILLISECOND, "{}", took(&net, slow));
             // Unmarked again, it recovers.
             net.link(0, 1, dropping());
             let (plan, ..) = upload(&mut net, 5_000_000, 60 * SECOND);
