@@ -301,13 +301,13 @@ struct ssl_st; /* OpenSSL's SSL */
 #define UTCP_OPTION_MAX_CIRCUITS 5
 
 /**
- * Bytes that a circuit holds for sending, unacknowledged and unsent, 4096 to 1073741824, default 262144. Of unsent
+ * Bytes that a circuit holds for sending, unacknowledged and unsent, 4096 to 1073741824, default 16777216. Of unsent
  * ones it takes in no more than a congestion window, or 16384 if that is larger: what waits, waits with the relay.
  */
 #define UTCP_OPTION_SEND_BUFFER 6
 
 /**
- * Largest receive window of a circuit in bytes, 4096 to 1073741824, default 4194304.
+ * Largest receive window of a circuit in bytes, 4096 to 1073741824, default 16777216.
  */
 #define UTCP_OPTION_RECEIVE_BUFFER 7
 

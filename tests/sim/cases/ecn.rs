@@ -34,6 +34,8 @@ fn pair(
     for (index, ecn) in wants.into_iter().enumerate() {
         let mut config = net.config(index);
         config.ecn = ecn;
+        // The bounds below are for a sender that does not fill every queue.
+        config.send_buffer = 256 * 1024;
         config.congestion = congestion;
         net.reconfigure(index, config);
     }
