@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! segment -> input -> receive_queue -> read
-//! write -> send_queue -> output -> segment
-//!                         ^ recovery (what is lost), congestion (how much), window (what the peer takes)
+//!              |
+//!        acknowledgement, timers -> recovery (what is lost), congestion (how much)
+//!                                      |
+//!        write -> send_queue -> output -> segment
 //! ```
 
+mod acknowledgement;
 pub mod congestion;
 mod ecn;
 mod input;
@@ -22,6 +25,7 @@ mod state;
 mod tcb;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 pub use input::Rejected;
 pub use output::{Allowance, Plan, Reset, reset_for};
