@@ -301,13 +301,13 @@ struct ssl_st; /* OpenSSL's SSL */
 #define UTCP_OPTION_MAX_CIRCUITS 5
 
 /**
- * Bytes that a circuit holds for sending, unacknowledged and unsent, 4096 to 1073741824, default 262144. Of unsent
+ * Bytes that a circuit holds for sending, unacknowledged and unsent, 4096 to 1073741824, default 16777216. Of unsent
  * ones it takes in no more than a congestion window, or 16384 if that is larger: what waits, waits with the relay.
  */
 #define UTCP_OPTION_SEND_BUFFER 6
 
 /**
- * Largest receive window of a circuit in bytes, 4096 to 1073741824, default 4194304.
+ * Largest receive window of a circuit in bytes, 4096 to 1073741824, default 16777216.
  */
 #define UTCP_OPTION_RECEIVE_BUFFER 7
 
@@ -336,6 +336,31 @@ struct ssl_st; /* OpenSSL's SSL */
  * Bytes of queued data that the endpoint may hold, at least 65536, default 1073741824.
  */
 #define UTCP_OPTION_MEMORY_BUDGET 12
+
+/**
+ * Whether explicit congestion notification (RFC 3168) is offered to peers, and used with those that offer it too: 0 or
+ * 1, default 0. Routers then mark datagrams instead of dropping them, and senders slow down without loss.
+ *
+ * With 1 the program has to do two things for every datagram. Sent: give the IP header the ECN field that
+ * utcp_datagram.ecn says (IP_TOS or IPV6_TCLASS, as an option of the socket or with each sendmsg()). Received: say what
+ * it was (IP_RECVTOS, IPV6_RECVTCLASS), with utcp_endpoint_inject_batch(). The second matters more: a program that
+ * sets 1 and does not pass the marks on makes its peers' traffic ignore congestion, at the cost of all others on the
+ * path. If only the first is missing, nothing is gained.
+ */
+#define UTCP_OPTION_ECN 13
+
+/**
+ * Whether new circuits share one congestion window with the others of their connection that do: 0 or 1, default 0. With 0
+ * each has a window of its own. See utcp_circuit_set_coupled().
+ */
+#define UTCP_OPTION_COUPLED 14
+
+/**
+ * How many flows the circuits of a connection that share a window claim together, whatever their number: 1 to 64,
+ * default 1. Beside other traffic they get about as much as so many TCP connections would. With UTCP_CONGESTION_BBR it
+ * is always one.
+ */
+#define UTCP_OPTION_COUPLED_FLOWS 15
 
 /**
  * Whether the largest datagram that the path to a peer carries is found by probing (RFC 8899): 0 or 1, default 1. The
@@ -522,7 +547,9 @@ typedef struct utcp_datagram {
    */
   size_t len;
   /**
-   * ECN field of the IP header, 0 to 3; 0 if it is not known.
+   * ECN field of the IP header (RFC 3168 section 5), 0 to 3: the low two bits of the type of service (IPv4) or traffic
+   * class (IPv6). Handed out: what it should be, 0 or 2, always 0 without UTCP_OPTION_ECN. Handed in: what it was, 0
+   * if it is not known.
    */
   uint8_t ecn;
 } utcp_datagram;
@@ -552,6 +579,9 @@ typedef struct utcp_callbacks {
    * special care. So that what is too large is dropped instead of fragmented, set IP_MTU_DISCOVER to
    * IP_PMTUDISC_PROBE and IPV6_MTU_DISCOVER to IPV6_PMTUDISC_PROBE on the socket (Linux), or IP_DONTFRAG and
    * IPV6_DONTFRAG elsewhere. With fragments the library works too, but takes the path for wider than it is.
+   *
+   * The ECN field may differ from one datagram of a batch to the next; datagrams that leave by one system call of
+   * segmentation offload have to have the same.
    */
   size_t (*tx)(void *user, const struct utcp_datagram *batch, size_t count);
   /**
@@ -650,7 +680,7 @@ typedef struct utcp_circuit_info {
    */
   uint32_t reserved;
   /**
-   * Congestion window, bytes.
+   * Congestion window, bytes. Its own, also while the circuit shares another (utcp_connection_stats.coupled_cwnd).
    */
   uint64_t cwnd;
   /**
@@ -749,6 +779,35 @@ typedef struct utcp_circuit_info {
    * Bytes per second that reached the peer, latest estimate; 0: none yet.
    */
   uint64_t delivery_rate;
+  /**
+   * Bytes per second at which it may send at most, of congestion control and utcp_circuit_set_rate() the lesser; 0:
+   * no limit but the windows.
+   */
+  uint64_t pacing_rate;
+  /**
+   * Times that the last segments were sent again because nothing was heard of them, ahead of a timeout.
+   */
+  uint64_t tail_loss_probes;
+  /**
+   * Times that what was held to be lost turned out not to be, and the slowing down was taken back.
+   */
+  uint64_t spurious_recoveries;
+  /**
+   * 1 if explicit congestion notification is in use (UTCP_OPTION_ECN), 0 if not.
+   */
+  uint64_t ecn;
+  /**
+   * Segments that the peer has reported as marked by a congested router.
+   */
+  uint64_t ce_reported;
+  /**
+   * Segments received with such a mark, and reported to the peer; modulo 2^32.
+   */
+  uint64_t ce_received;
+  /**
+   * 1 if the circuit shares a congestion window, 0 if it has its own.
+   */
+  uint64_t coupled;
 } utcp_circuit_info;
 
 /**
@@ -879,6 +938,18 @@ typedef struct utcp_connection_stats {
    * Path probes dropped: more at once than are answered; and answers that nothing waits for.
    */
   uint64_t dropped_path_probe;
+  /**
+   * The congestion window that circuits share, bytes; 0: none ever did.
+   */
+  uint64_t coupled_cwnd;
+  /**
+   * What of it is in the network, bytes.
+   */
+  uint64_t coupled_in_flight;
+  /**
+   * Its congestion control, UTCP_CONGESTION_*; 0: none ever did.
+   */
+  uint64_t coupled_congestion;
 } utcp_connection_stats;
 
 /**
@@ -1278,6 +1349,17 @@ int utcp_connection_open_circuit(struct utcp_connection *connection,
                                  struct utcp_circuit **circuit);
 
 /**
+ * Switches the congestion control, UTCP_CONGESTION_*, of the window that circuits of the connection share (see
+ * utcp_circuit_set_coupled()), also before there are any. At first it is UTCP_OPTION_CONGESTION. Circuits with a window
+ * of their own have utcp_circuit_set_congestion().
+ *
+ * UTCP_ERR_RANGE: unknown value. UTCP_ERR_CLOSED: the connection has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
+ * connection.
+ */
+int utcp_connection_set_congestion(struct utcp_connection *connection,
+                                   int congestion);
+
+/**
  * Keeps a pointer of the relay's with the handle, until the handle is freed. The library never follows it. Nothing
  * happens if `connection` is not a live handle.
  */
@@ -1390,13 +1472,28 @@ uint32_t utcp_circuit_number(const struct utcp_circuit *circuit);
 struct utcp_connection *utcp_circuit_connection(const struct utcp_circuit *circuit);
 
 /**
- * Switches congestion control, UTCP_CONGESTION_*.
+ * Switches congestion control, UTCP_CONGESTION_*. For a circuit that shares a window it is what it uses once it has its
+ * own again: see utcp_connection_set_congestion().
  *
  * UTCP_ERR_RANGE: unknown value. UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a
  * circuit.
  */
 int utcp_circuit_set_congestion(struct utcp_circuit *circuit,
                                 int congestion);
+
+/**
+ * Whether the circuit shares one congestion window with the others of its connection that do (not 0), or has its own (0);
+ * at first as UTCP_OPTION_COUPLED says. Takes effect at once, also while data is on its way.
+ *
+ * With windows of their own, a hundred circuits take from a path what a hundred TCP connections would. Those that share
+ * one take together what UTCP_OPTION_COUPLED_FLOWS says, each in proportion to its weight
+ * (utcp_circuit_set_priority()), and queue up in the library and not in the network: the quiet ones stay quick. What is
+ * lost on one of them slows all of them down.
+ *
+ * UTCP_ERR_CLOSED: the circuit has ended. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a circuit.
+ */
+int utcp_circuit_set_coupled(struct utcp_circuit *circuit,
+                             int coupled);
 
 /**
  * Caps the rate at which the circuit sends, in bytes per second of payload; 0 removes the cap.

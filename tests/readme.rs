@@ -131,7 +131,7 @@ fn options(header: &str) -> Vec<(String, String)> {
             };
             options.push((
                 format!("UTCP_OPTION_{name}"),
-                default.trim_end_matches('.').to_owned(),
+                default.trim_end_matches(['.', ',']).to_owned(),
             ));
         }
     }
@@ -179,7 +179,9 @@ fn links_lead_somewhere() {
         "README.md",
         "CONTRIBUTING.md",
         "docs/architecture.md",
+        "docs/congestion.md",
         "docs/operators.md",
+        "docs/tcp.md",
         "docs/tortp.md",
     ] {
         for link in read(document).split("](").skip(1) {

@@ -94,7 +94,8 @@ circuit_operation(struct world *w, struct host *h, utcp_circuit *circuit)
   default:
     CHECK(utcp_circuit_set_send_buffer(circuit, 4096 + pick(w, 200000)), UTCP_OK);
     CHECK(utcp_circuit_set_receive_buffer(circuit, 4096 + pick(w, 200000)), UTCP_OK);
-    CHECK(utcp_circuit_set_congestion(circuit, 1 + (int)pick(w, 2)), UTCP_OK);
+    CHECK(utcp_circuit_set_congestion(circuit, 1 + (int)pick(w, 3)), UTCP_OK);
+    CHECK(utcp_circuit_set_coupled(circuit, (int)pick(w, 2)), UTCP_OK);
   }
 }
 
@@ -120,6 +121,9 @@ connection_operation(struct world *w, struct host *h, utcp_connection *connectio
     break;
   case 4:
     CHECK(utcp_connection_get_stats(connection, &stats), UTCP_OK);
+    break;
+  case 5:
+    CHECK(utcp_connection_set_congestion(connection, 1 + (int)pick(w, 3)), UTCP_OK);
     break;
   default:
     /* Few numbers, so that they collide and are used again. */

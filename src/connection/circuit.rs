@@ -23,12 +23,16 @@ pub struct Circuit {
     pub deficit: usize,
     /// It stands in the scheduler's queue.
     pub active: bool,
+    /// It stands in the list of those that hold an acknowledgement back.
+    pub delays_ack: bool,
     /// It stands in this line.
     pub waiting: Option<Gate>,
     /// Octets that the common window counts as its own.
     pub in_group: u64,
-    /// Octets acknowledged of which the budget of new circuits knows.
+    /// Octets acknowledged, and found lost, of which the budget of new circuits knows.
     pub acked: u64,
+    /// See `acked`.
+    pub lost: u64,
     /// The deadline registered with the endpoint's timers.
     pub timer: Time,
     /// Its number cannot be opened by the relay.
@@ -68,9 +72,11 @@ impl Circuit {
             weight: DEFAULT_WEIGHT,
             deficit: 0,
             active: false,
+            delays_ack: false,
             waiting: None,
             in_group: 0,
             acked: 0,
+            lost: 0,
             timer: Time::NEVER,
             holds_number: number != CONTROL,
             announced,

@@ -516,9 +516,11 @@ impl Connection {
         }
         let mut plain = std::mem::take(&mut self.plain);
         let mut filled = self.fill_path_probes(now, shared, &mut plain);
+        let mut ect = false;
         if !filled {
             filled = self.circuits.fill(now, shared, &mut plain);
             if filled {
+                ect = self.circuits.ect();
                 self.mtu.on_traffic(now);
                 self.capture(now, &plain, true, shared);
             }
@@ -533,7 +535,6 @@ impl Connection {
             }
         }
         self.plain = plain;
-        let ect = filled && self.circuits.ect();
         sealed.map(|data| Datagram {
             ecn: if ect { ECT_0 } else { 0 },
             ..self.datagram(data)

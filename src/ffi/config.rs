@@ -24,10 +24,10 @@ pub const UTCP_OPTION_MAX_CONNECTIONS: c_int = 3;
 pub const UTCP_OPTION_MAX_HALF_OPEN: c_int = 4;
 /// Circuits at once on one connection, control included, 1 to 16777216, default 65536.
 pub const UTCP_OPTION_MAX_CIRCUITS: c_int = 5;
-/// Bytes that a circuit holds for sending, unacknowledged and unsent, 4096 to 1073741824, default 262144. Of unsent
+/// Bytes that a circuit holds for sending, unacknowledged and unsent, 4096 to 1073741824, default 16777216. Of unsent
 /// ones it takes in no more than a congestion window, or 16384 if that is larger: what waits, waits with the relay.
 pub const UTCP_OPTION_SEND_BUFFER: c_int = 6;
-/// Largest receive window of a circuit in bytes, 4096 to 1073741824, default 4194304.
+/// Largest receive window of a circuit in bytes, 4096 to 1073741824, default 16777216.
 pub const UTCP_OPTION_RECEIVE_BUFFER: c_int = 7;
 /// Congestion control of new circuits, UTCP_CONGESTION_*, default UTCP_CONGESTION_CUBIC.
 pub const UTCP_OPTION_CONGESTION: c_int = 8;
@@ -49,8 +49,8 @@ pub const UTCP_OPTION_MEMORY_BUDGET: c_int = 12;
 /// sets 1 and does not pass the marks on makes its peers' traffic ignore congestion, at the cost of all others on the
 /// path. If only the first is missing, nothing is gained.
 pub const UTCP_OPTION_ECN: c_int = 13;
-/// Whether new circuits share one congestion window with the others of their connection that do: 0 or 1, default 0, each
-/// with a window of its own. See utcp_circuit_set_coupled().
+/// Whether new circuits share one congestion window with the others of their connection that do: 0 or 1, default 0. With 0
+/// each has a window of its own. See utcp_circuit_set_coupled().
 pub const UTCP_OPTION_COUPLED: c_int = 14;
 /// How many flows the circuits of a connection that share a window claim together, whatever their number: 1 to 64,
 /// default 1. Beside other traffic they get about as much as so many TCP connections would. With UTCP_CONGESTION_BBR it

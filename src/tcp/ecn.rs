@@ -3,6 +3,11 @@
 
 use super::segment::{Flags, Options, Segment};
 use super::seq::Seq;
+use crate::time::Time;
+
+/// Losses in a row, with nothing that may be marked arriving and what was sent again without that arriving, after which
+/// the path is held to drop it.
+const BLACK_HOLE: u8 = 3;
 
 /// What both ends agreed on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,8 +37,12 @@ pub struct Ecn {
     reduced: bool,
     /// No further reduction before this is acknowledged.
     until: Option<Seq>,
-    /// Timeouts in a row: marked datagrams may be what does not get through.
-    suspended: bool,
+    /// When the first data left that may be marked.
+    since: Option<Time>,
+    /// Something was lost, and nothing that may be marked has arrived since.
+    doubt: bool,
+    /// How often something arrived then that was sent again, and may not be marked.
+    failures: u8,
 }
 
 impl Ecn {
@@ -57,7 +66,12 @@ impl Ecn {
 
     /// Whether new data should be marked as capable (ECT).
     pub fn marks(&self) -> bool {
-        self.is_on() && !self.suspended
+        self.is_on() && !self.is_black_hole()
+    }
+
+    /// Whether the path seems to drop what may be marked, and only that (RFC 9000 section 13.4.2 has the same concern).
+    pub fn is_black_hole(&self) -> bool {
+        self.failures >= BLACK_HOLE
     }
 
     /// Completes our SYN, or the answer to the peer's (RFC 3168 section 6.1.1).
@@ -90,11 +104,13 @@ impl Ecn {
         if segment.flags.has(Flags::CWR) {
             self.echo = false;
         }
-        if segment.ce {
+        // Acknowledgements may travel in the datagram of a sibling's data: the mark is not theirs.
+        let marked = segment.ce && !segment.is_empty();
+        if marked {
             self.received = self.received.wrapping_add(1);
             self.echo = true;
         }
-        segment.ce
+        marked
     }
 
     /// Completes a segment that is no SYN. `new`: it has new data.
@@ -113,13 +129,20 @@ impl Ecn {
         }
     }
 
-    /// A segment as completed by [`Ecn::on_segment_out`] was sent.
-    pub fn sent(&mut self, flags: Flags) {
+    /// A segment as completed by [`Ecn::on_segment_out`] was sent. `ect`: it may be marked.
+    pub fn sent(&mut self, now: Time, flags: Flags, ect: bool) {
         self.reduced &= !flags.has(Flags::CWR);
+        if ect {
+            self.since.get_or_insert(now);
+        }
     }
 
     /// Segments newly reported as marked by an acknowledgement.
     pub fn on_ack(&mut self, segment: &Segment<'_>) -> u32 {
+        if segment.flags.has(Flags::SYN) {
+            // There it says that the peer knows of it.
+            return 0;
+        }
         match (self.mode, segment.options.ce_count) {
             (Mode::Accurate, Some(count)) => {
                 let new = count.wrapping_sub(self.reported);
@@ -130,7 +153,10 @@ impl Ecn {
                 self.reported = count;
                 new
             }
-            (Mode::Classic, _) => u32::from(segment.flags.has(Flags::ECE)),
+            // On the answer to a SYN it says that ECN is agreed on.
+            (Mode::Classic, _) => {
+                u32::from(segment.flags.has(Flags::ECE) && !segment.flags.has(Flags::SYN))
+            }
             _ => 0,
         }
     }
@@ -146,9 +172,30 @@ impl Ecn {
         true
     }
 
-    /// The retransmission timer fired; `again` if not for the first time.
-    pub fn on_timeout(&mut self, again: bool) {
-        self.suspended |= again;
+    /// A timer fired, or loss was found.
+    pub fn on_loss(&mut self) {
+        self.doubt = self.since.is_some();
+    }
+
+    /// Data has arrived: of what was sent once only, the latest at `once`. `resent`: what was sent last of it was sent
+    /// again, and may not be marked.
+    pub fn on_delivery(&mut self, once: Option<Time>, resent: bool) {
+        if self.is_black_hole() {
+            return;
+        }
+        // The SYN may have left at the same time, and may not be marked.
+        if once.is_some_and(|at| self.since.is_some_and(|since| at > since)) {
+            self.doubt = false;
+            self.failures = 0;
+        } else if resent && self.doubt {
+            self.doubt = false;
+            self.failures += 1;
+        }
+    }
+
+    /// Everything below `snd_una` is acknowledged.
+    pub fn on_advance(&mut self, snd_una: Seq) {
+        self.until = self.until.filter(|&until| snd_una < until);
     }
 }
 
@@ -166,7 +213,7 @@ mod tests {
                 ce_count,
                 ..Options::default()
             },
-            payload: &[],
+            payload: if ce { &[0] } else { &[] },
             ce,
         }
     }
@@ -209,6 +256,72 @@ mod tests {
         assert!(a.reduces(Seq(0), Seq(100)));
         assert!(!a.reduces(Seq(99), Seq(200)));
         assert!(a.reduces(Seq(100), Seq(200)));
+    }
+
+    #[test]
+    fn marks_count_for_data_alone() {
+        let (_, mut b) = shake_hands(true, true);
+        let ack = segment(Flags::ACK, None, true);
+        assert!(!b.on_segment_in(&Segment {
+            payload: &[],
+            ..ack
+        }));
+        assert_eq!(b.received(), 0);
+        let fin = segment(Flags::ACK.with(Flags::FIN), None, true);
+        assert!(b.on_segment_in(&fin));
+        assert_eq!(b.received(), 1);
+    }
+
+    #[test]
+    fn the_count_goes_round() {
+        let (mut a, _) = shake_hands(true, true);
+        let report = |count| segment(Flags::ACK, Some(count), false);
+        assert_eq!(a.on_ack(&report(0x7fff_ffff)), 0x7fff_ffff);
+        assert_eq!(a.on_ack(&report(0xffff_fffe)), 0x7fff_ffff);
+        assert_eq!(a.on_ack(&report(3)), 5);
+        assert_eq!(a.on_ack(&report(0xffff_ffff)), 0, "overtaken");
+    }
+
+    #[test]
+    fn a_path_that_drops_what_may_be_marked_is_found_out() {
+        let (mut a, _) = shake_hands(true, true);
+        let at = |n| Some(Time(n));
+        // Without anything sent that may be marked, losses say nothing.
+        for _ in 0..5 {
+            a.on_loss();
+            a.on_delivery(None, true);
+        }
+        a.sent(Time(10), Flags::ACK, true);
+        for _ in 0..2 {
+            a.on_loss();
+            a.on_loss();
+            a.on_delivery(None, false);
+            a.on_delivery(at(10), true);
+            a.on_delivery(None, true);
+        }
+        assert!(a.marks());
+        // One of them arrives: all is well.
+        a.on_delivery(at(11), false);
+        for _ in 0..2 {
+            a.on_loss();
+            a.on_delivery(None, true);
+        }
+        assert!(a.marks());
+        a.on_loss();
+        a.on_delivery(None, true);
+        assert!(a.is_on() && !a.marks() && a.is_black_hole());
+    }
+
+    #[test]
+    fn a_mark_after_gigabytes_without_one_counts() {
+        let (mut a, _) = shake_hands(true, true);
+        assert!(a.reduces(Seq(0), Seq(100)));
+        a.on_advance(Seq(99));
+        assert!(!a.reduces(Seq(99), Seq(200)));
+        for gigabytes in 1..4u32 {
+            a.on_advance(Seq(gigabytes << 30));
+        }
+        assert!(a.reduces(Seq(3 << 30), Seq((3 << 30) + 100)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::recovery::rack::Circumstances;
 use super::recovery::rate::RateEstimator;
 use super::recovery::scoreboard::{Delivery, Sent};
 use super::recovery::tlp::{self, MAX_ACK_DELAY};
-use super::segment::{Flags, Segment};
+use super::segment::{Flags, SackBlocks, Segment};
 use super::seq::Seq;
 use super::signals::Signals;
 use super::state::State;
@@ -123,7 +123,7 @@ impl Tcb {
             self.state = State::Established;
             self.acknowledge(now, pool, segment);
             // Data on our SYN that the peer did not take is sent again at once: it said so.
-            if self.board.probe(usize::MAX) > 0 {
+            if self.board.probe(now, usize::MAX) > 0 {
                 self.retransmit_at = now + self.rtt.rto();
             }
         } else {
@@ -159,7 +159,7 @@ impl Tcb {
 
     fn resend_syn(&mut self) {
         if self.board.first().is_some_and(|s| s.syn && s.in_flight()) {
-            self.board.probe(1);
+            self.board.probe(Time::NEVER, 1);
         }
     }
 
@@ -189,12 +189,16 @@ impl Tcb {
         let len = segment.len();
 
         // First, the sequence number (3.10.7.4).
-        let acceptable = if edge == next {
+        let acceptable = if len == 0 {
+            // The edge itself too, where the RFC stops before it: the peer has filled the window, part of that is lost,
+            // and it acknowledges what we send.
+            next <= segment.seq && segment.seq <= edge
+        } else if edge == next {
             // A closed window still takes acknowledgements; data is cut off below.
             segment.seq == next
         } else {
             (next <= segment.seq && segment.seq < edge)
-                || (len > 0 && next < segment.seq + len && segment.seq < edge)
+                || (next < segment.seq + len && segment.seq < edge)
         };
         if !acceptable {
             if flags.has(Flags::RST) {
@@ -205,7 +209,7 @@ impl Tcb {
                 self.ack_now = true;
                 let end = segment.seq + len;
                 if end <= next {
-                    self.duplicate = Some((segment.seq, end));
+                    self.note_arrived_twice(segment.seq, end);
                 }
             } else {
                 self.challenge(now);
@@ -309,9 +313,10 @@ impl Tcb {
         } else if segment.ack == self.snd_una && plain {
             self.duplicate_acks = self.duplicate_acks.saturating_add(1);
             if self.duplicate_acks == DUP_THRESH {
+                let flight = self.board.in_flight();
                 let mut hearer = Hearer::new(now, &mut self.congestion, &mut self.signals);
                 let lost = self.board.mark_first_lost(|s, rate| hearer.lost(s, rate));
-                self.enter_recovery(now, lost);
+                self.enter_recovery(now, lost, flight);
             }
         }
     }
@@ -335,6 +340,8 @@ impl Tcb {
         let delivery = self.board.acknowledge(now, una, &sack, self.rtt.min());
         let advanced = una > self.snd_una;
         let newest = delivery.newest;
+        self.ecn
+            .on_delivery(delivery.measured, newest.is_some_and(|n| n.retransmitted));
         // Sooner than any round trip: it is the original that has arrived, not what was sent again.
         let early =
             newest.is_some_and(|n| n.retransmitted && now.since(n.sent_at()) < self.rtt.min());
@@ -372,8 +379,13 @@ impl Tcb {
         if let Some(rtt) = rtt {
             self.rtt.sample(rtt);
         }
-        self.rack.on_delivery(now, &delivery, self.rtt.min());
-        let mut lost = self.detect_losses(now, newest.is_some_and(|n| n.retransmitted));
+        let mut lost = 0;
+        if !spurious {
+            // Else it is originals that arrive: when their copies were sent says nothing of the others.
+            self.rack.on_delivery(now, &delivery, self.rtt.min());
+            let resent = newest.is_some_and(|n| n.retransmitted);
+            lost = self.detect_losses(now, resent, prior_in_flight);
+        }
         if !self.sack
             && advanced
             && self
@@ -396,18 +408,7 @@ impl Tcb {
         }
         let ce = u64::from(marked) * u64::from(self.mss);
         self.counters.ce_reported += u64::from(marked);
-        if let Some(Recovery { prr: Some(prr), .. }) = &mut self.recovery
-            && self.congestion.uses_prr()
-        {
-            let cwnd = prr.on_ack(
-                delivery.delivered,
-                self.board.in_flight(),
-                self.congestion.ssthresh(),
-                u64::from(self.mss),
-                advanced && lost == 0,
-            );
-            self.congestion.set_cwnd(cwnd);
-        }
+        self.reduce_proportionally(delivery.delivered, advanced && lost == 0);
         if let Some(signals) = &mut self.signals {
             signals.on_ack(&delivery, rtt, ce);
         } else if delivery.delivered > 0 || ce > 0 {
@@ -422,16 +423,21 @@ impl Tcb {
                 srtt: self.rtt.srtt(),
                 min_rtt: self.rtt.min(),
                 window_limited: self.was_window_limited(una, prior_in_flight),
-                in_recovery: self.recovery.is_some_and(|r| r.prr.is_some()),
+                in_recovery: self
+                    .recovery
+                    .is_some_and(|r| r.prr.is_some() || r.frto.is_some()),
                 round,
                 ce,
                 rate: delivery.rate,
             });
-            if ce > 0 && self.recovery.is_none() && self.ecn.reduces(una, self.snd_nxt) {
+        }
+        if ce > 0 && self.ecn.reduces(una, self.snd_nxt) {
+            // In recovery it was reduced already, and a common window sees to itself.
+            if self.recovery.is_none() && self.signals.is_none() {
                 self.congestion.on_marked(prior_in_flight);
             }
         }
-        self.arm_tail(now);
+        self.arm_tail();
 
         if self.fin_sent && una == self.snd_nxt {
             match self.state {
@@ -455,6 +461,10 @@ impl Tcb {
     /// SND.UNA moves: acknowledged data leaves the queue, and the timer starts anew.
     fn advance(&mut self, now: Time, pool: &mut Pool, una: Seq) {
         self.snd_una = una;
+        // What was waited for is forgotten when it has come: 2 GiB later it would lie ahead again.
+        self.filled = self.filled.filter(|&end| una <= end);
+        self.ecn.on_advance(una);
+        self.rack.on_advance(una);
         let data_end = self.queue_start + self.queue.len() as u32;
         let data = una.min(data_end);
         if data > self.queue_start {
@@ -496,6 +506,7 @@ impl Tcb {
     /// The last reduction was for nothing.
     fn take_back(&mut self) {
         self.counters.spurious += 1;
+        self.timed_out = None;
         self.undo.clear();
         self.recovery = None;
         self.board.revive();
@@ -516,16 +527,19 @@ impl Tcb {
         if !advanced && delivery.delivered == 0 {
             return false;
         }
-        match frto.on_ack(advanced, delivery.revived > 0, early) {
+        match frto.on_ack(advanced, delivery.revived > 0, early, delivery.selective) {
             frto::Verdict::Spurious => {
                 self.take_back();
                 return true;
             }
             frto::Verdict::Open if self.unsent() > 0 => {
-                // Room for two new segments.
-                let cwnd = self.board.in_flight() + 2 * u64::from(self.mss);
-                self.congestion.set_cwnd(cwnd);
+                if self.signals.is_none() {
+                    // Room for two new segments.
+                    let cwnd = self.board.in_flight() + 2 * u64::from(self.mss);
+                    self.congestion.set_cwnd(cwnd);
+                }
             }
+            frto::Verdict::Wait => {}
             frto::Verdict::Open | frto::Verdict::Genuine => {
                 if let Some(recovery) = &mut self.recovery {
                     recovery.frto = None;
@@ -543,10 +557,13 @@ impl Tcb {
         if over {
             self.tail = None;
         }
-        if !repaired || self.recovery.is_some() {
-            return;
+        if repaired && self.recovery.is_none() {
+            self.on_probe_repaired(now);
         }
-        // A loss, repaired before it was found: the window is reduced all the same.
+    }
+
+    /// A loss, repaired before it was found: the window is reduced all the same.
+    fn on_probe_repaired(&mut self, now: Time) {
         match &mut self.signals {
             Some(signals) => signals.repaired = true,
             None => {
@@ -559,11 +576,12 @@ impl Tcb {
         }
     }
 
-    /// RACK; returns the octets newly lost. `resent`: what was delivered had been sent again.
-    fn detect_losses(&mut self, now: Time, resent: bool) -> u64 {
-        self.reorder_at = Time::NEVER;
+    /// RACK; returns the octets newly lost. `resent`: what was delivered had been sent again. `flight`: octets in flight
+    /// before anything that has just been heard.
+    fn detect_losses(&mut self, now: Time, resent: bool, flight: u64) -> u64 {
+        let waits = std::mem::replace(&mut self.reorder_at, Time::NEVER) != Time::NEVER;
         // Without SACK, what is above the acknowledged may have arrived unseen: see note_duplicate.
-        if !self.sack || (self.board.sacked() == 0 && !resent) {
+        if !self.sack || (self.board.sacked() == 0 && !resent && !waits) {
             return 0;
         }
         let circumstances = self.circumstances(now);
@@ -576,7 +594,7 @@ impl Tcb {
         if let Some(at) = again {
             self.reorder_at = at;
         }
-        self.enter_recovery(now, lost);
+        self.enter_recovery(now, lost, flight);
         lost
     }
 
@@ -590,15 +608,17 @@ impl Tcb {
         }
     }
 
-    fn enter_recovery(&mut self, now: Time, lost: u64) {
+    /// Fast recovery begins, if something was lost. `flight` is FlightSize of RFC 5681 and RecoverFS of RFC 9937: what
+    /// the acknowledgement that tells of the loss has delivered belongs to it.
+    fn enter_recovery(&mut self, now: Time, lost: u64, flight: u64) {
         if lost == 0 || self.recovery.is_some() {
             return;
         }
-        let flight = self.board.in_flight() + lost;
         if self.signals.is_none() {
             self.congestion
                 .on_congestion(now, flight, self.board.rate().delivered());
         }
+        self.ecn.on_loss();
         self.undo.on_reduction(self.snd_una, self.snd_nxt);
         if let Some(tail) = &mut self.tail {
             tail.accounted = true;
@@ -611,40 +631,93 @@ impl Tcb {
         });
     }
 
-    /// Sets the timer of the tail loss probe: from when the last segment was sent, but leaving acknowledgements that are
-    /// coming in the time to go on.
-    pub(super) fn arm_tail(&mut self, now: Time) {
+    /// PRR, in fast recovery: the window for what is sent next. `safe`: SND.UNA advanced and nothing more was lost.
+    fn reduce_proportionally(&mut self, delivered: u64, safe: bool) {
+        if let Some(Recovery { prr: Some(prr), .. }) = &mut self.recovery
+            && self.signals.is_none()
+            && self.congestion.uses_prr()
+        {
+            let cwnd = prr.on_ack(
+                delivered,
+                self.board.in_flight(),
+                self.congestion.ssthresh(),
+                u64::from(self.mss),
+                safe,
+            );
+            // With nothing in flight, and an acknowledgement that delivers nothing, there would be none, and so no rate.
+            self.congestion.set_cwnd(cwnd.max(u64::from(self.mss)));
+        }
+    }
+
+    /// Sets the timer of the tail loss probe: from when the oldest segment in flight was sent, but leaving acknowledgements
+    /// that are coming in the time to go on.
+    pub(super) fn arm_tail(&mut self) {
+        self.tail_at = Time::NEVER;
         let srtt = self.rtt.srtt();
         // A SYN is probed too, if siblings know the round-trip time: whether the peer has SACK is not known yet.
         let able = self.sack || self.state == State::SynSent;
-        let quiet = self.board.in_flight() > 0
-            && !self.board.has_lost()
-            && self.reorder_at == Time::NEVER
-            && self.tail.is_none()
-            && self.rtt.backoff() == 0;
-        self.tail_at = if able && quiet && srtt > 0 {
-            let timeout = tlp::timeout(srtt.max(self.rtt.latest()), self.rtt.rttvar());
-            (self.last_sent + timeout)
-                .max(now + timeout.saturating_sub(srtt))
-                .min(self.retransmit_at)
-        } else {
-            Time::NEVER
+        // Probes of an earlier tail, all of which is acknowledged, do not count; but something has to have been heard.
+        let probed = self.tail.filter(|tail| tail.end > self.snd_una);
+        let delivered = self.board.rate().delivered();
+        let open = match probed {
+            Some(tail) => tail.sent < tlp::MOST,
+            None => self.probed_at.is_none_or(|then| delivered > then),
         };
+        let quiet = !self.board.has_lost()
+            && self.reorder_at == Time::NEVER
+            && open
+            && self.rtt.backoff() == 0;
+        if able
+            && quiet
+            && srtt > 0
+            && let Some(oldest) = self.board.oldest()
+            // One that was itself sent again as a probe waits for the timeout.
+            && !(probed.is_some() && oldest.retransmitted)
+        {
+            let timeout = tlp::timeout(srtt.max(self.rtt.latest()), self.rtt.rttvar());
+            let heard = self.board.rate().delivered_at();
+            self.tail_at = (oldest.sent_at() + timeout)
+                .max(heard + timeout.saturating_sub(srtt))
+                .min(self.retransmit_at);
+        }
     }
 
     /// Nothing was heard of the tail: its first segments and the last one go out again.
     fn on_tail(&mut self, now: Time) {
         self.tail_at = Time::NEVER;
-        if self.board.in_flight() == 0 || self.board.has_lost() {
+        if self.board.has_lost() {
             return;
         }
+        let answerable = now - self.rtt.srtt();
+        let earlier = self.tail.filter(|tail| tail.end <= self.snd_una);
+        let before = match (earlier, self.tail) {
+            (None, Some(tail)) => tail.sent,
+            _ => 0,
+        };
+        let probes = self.board.probe(answerable, tlp::Probe::front(before));
+        if probes == 0 {
+            return;
+        }
+        if let Some(earlier) = earlier {
+            // All of it is acknowledged, and nothing came twice for more than a round trip.
+            if !earlier.accounted && self.recovery.is_none() {
+                self.on_probe_repaired(now);
+            }
+            self.tail = None;
+        }
         self.counters.probes += 1;
-        let pending = self.board.probe(tlp::PROBE_FRONT);
-        self.tail = Some(tlp::Probe {
+        self.ecn.on_loss();
+        self.probed_at = Some(self.board.rate().delivered());
+        let tail = self.tail.get_or_insert(tlp::Probe {
             end: self.snd_nxt,
-            pending,
-            accounted: false,
+            sent: 0,
+            pending: 0,
+            // Whether a SYN was lost or its answer late, nothing tells: a second one is answered, and not reported.
+            accounted: self.state == State::SynSent,
         });
+        tail.end = self.snd_nxt;
+        tail.sent += probes;
+        tail.pending += probes;
         self.retransmit_at = now + self.rtt.rto();
     }
 
@@ -678,6 +751,7 @@ impl Tcb {
             self.ack_now = true;
         }
 
+        self.largest_received = self.largest_received.max(payload.len() as u16);
         let before = self.receive.next();
         let mut stored = None;
         if !payload.is_empty() {
@@ -705,7 +779,7 @@ impl Tcb {
                 Stored::OutOfOrder => self.ack_now = true,
                 Stored::Duplicate => {
                     self.counters.duplicate_segments += 1;
-                    self.duplicate = Some((start, start + payload.len() as u32));
+                    self.note_arrived_twice(start, start + payload.len() as u32);
                     self.ack_now = true;
                 }
                 Stored::Dropped => {
@@ -714,6 +788,7 @@ impl Tcb {
                 }
             }
         }
+        self.ack_now |= fin;
         if fin && self.fin_at.is_none() {
             self.fin_at = Some(start + payload.len() as u32);
         }
@@ -723,12 +798,30 @@ impl Tcb {
         if self.quick_acks > 0 {
             self.quick_acks -= 1;
             self.ack_now = true;
-        } else if self.unacked >= self.ack_every(now) * u32::from(self.mss) {
+        } else if self.unacked >= self.ack_every(now) * u32::from(self.largest_received) {
             self.ack_now = true;
         } else if !self.ack_now {
             self.ack_at = self.ack_at.min(now + MAX_ACK_DELAY);
         }
         stored
+    }
+
+    /// To be reported (RFC 2883): neighbours together, others with an acknowledgement of their own.
+    fn note_arrived_twice(&mut self, start: Seq, end: Seq) {
+        if !self.sack {
+            return;
+        }
+        let mut merged = (start, end);
+        let mut blocks = SackBlocks::default();
+        for &(s, e) in self.duplicates.as_slice() {
+            if s <= merged.1 && merged.0 <= e {
+                merged = (merged.0.min(s), merged.1.max(e));
+            } else {
+                blocks.push(s, e);
+            }
+        }
+        blocks.push(merged.0, merged.1);
+        self.duplicates = blocks;
     }
 
     /// Full segments that one acknowledgement covers.
@@ -789,8 +882,11 @@ impl Tcb {
             }
         }
         if self.reorder_at <= now {
-            self.detect_losses(now, true);
-            self.arm_tail(now);
+            let begins = self.recovery.is_none();
+            if self.detect_losses(now, true, self.board.in_flight()) > 0 && begins {
+                self.reduce_proportionally(0, false);
+            }
+            self.arm_tail();
         }
         if self.tail_at <= now {
             self.on_tail(now);
@@ -816,10 +912,16 @@ impl Tcb {
             }
             return;
         }
+        if self.board.in_flight() == 0 && self.board.has_lost() {
+            // It waits for the window that siblings share, or for its pace: nothing is out that could be late.
+            self.retransmit_at = now + self.rtt.rto();
+            return;
+        }
         self.counters.timeouts += 1;
         self.timeout_before = self.timeout_at;
         self.timeout_at = now;
-        let first = self.rtt.backoff() == 0;
+        // Not the back-off says so: it is taken back when the peer is heard after a silence, or the path has shrunk.
+        let first = self.timed_out.replace(self.snd_una) != Some(self.snd_una);
         let flight = self.board.in_flight();
         if self.board.first().is_some_and(|s| s.sacked) {
             // Selectively acknowledged, but not when its turn came: the peer was short of memory.
@@ -839,7 +941,7 @@ impl Tcb {
                 self.congestion.on_timeout(now, flight, first, delivered);
             }
         }
-        self.ecn.on_timeout(!first);
+        self.ecn.on_loss();
         if first {
             self.undo.on_reduction(self.snd_una, self.snd_nxt);
         }
@@ -859,7 +961,15 @@ impl Tcb {
     pub(super) fn wants_probe(&self) -> bool {
         let waiting = self.unsent() > 0 || (self.fin_queued && !self.fin_sent);
         let open = self.state.may_send() && self.state != State::SynReceived;
-        waiting && open && self.board.is_empty()
+        waiting && open && self.board.is_empty() && self.may_be_held_by_peer()
+    }
+
+    /// Whether the peer's window may be what holds back new data; what siblings share may be so as well.
+    fn may_be_held_by_peer(&self) -> bool {
+        let fin = u32::from(self.fin_queued);
+        let want = self.unsent().min(u32::from(self.mss)) + fin;
+        let usable = self.snd_wnd.saturating_sub(self.snd_nxt - self.snd_una);
+        usable < want
     }
 
     /// Asks for a sign of life: an empty segment that has to be answered.

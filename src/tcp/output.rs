@@ -59,6 +59,20 @@ pub fn reset_for(segment: &Segment<'_>) -> Option<Reset> {
     })
 }
 
+/// The blocks, with the FIN at `fin`, which takes sequence space too: else the segment that has it would never be covered.
+fn with_fin(blocks: &SackBlocks, fin: Seq) -> SackBlocks {
+    let mut all = SackBlocks::default();
+    let mut covered = false;
+    for &(start, end) in blocks.as_slice() {
+        covered |= end == fin;
+        all.push(start, if end == fin { fin + 1 } else { end });
+    }
+    if !covered {
+        all.push(fin, fin + 1);
+    }
+    all
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// New data, SYN or FIN.
@@ -137,14 +151,22 @@ impl Tcb {
     /// The next segment, if anything is to be sent now.
     pub fn plan(&self, now: Time, allowance: impl Into<Allowance>) -> Option<Plan> {
         let Allowance { memory, window } = allowance.into();
-        let fits = |plan: &Plan| u64::from(plan.sequence_space()) <= window;
+        let fit = |mut plan: Plan| {
+            if u64::from(plan.sequence_space()) <= window {
+                return Some(plan);
+            }
+            // The peer's SYN is answered whatever the siblings do: he may wait for it with all that he has.
+            let answer = plan.flags.has(Flags::SYN) && plan.flags.has(Flags::ACK);
+            plan.payload = 0;
+            answer.then_some(plan)
+        };
         match self.state {
             State::Closed => None,
-            State::SynSent => self.plan_syn(memory).filter(fits),
+            State::SynSent => self.plan_syn(memory).and_then(fit),
             _ => self
                 .plan_again(now, memory)
                 .or_else(|| self.plan_new(now, memory))
-                .filter(fits)
+                .and_then(fit)
                 .or_else(|| self.plan_ack(memory)),
         }
     }
@@ -182,7 +204,7 @@ impl Tcb {
         if !self.sack {
             return blocks;
         }
-        if let Some((start, end)) = self.duplicate {
+        if let Some(&(start, end)) = self.duplicates.as_slice().first() {
             blocks.push(start, end);
             if let Some(around) = self.receive.range_around(start, end) {
                 blocks.push(around.0, around.1);
@@ -193,7 +215,10 @@ impl Tcb {
                 blocks.push(start, end);
             }
         }
-        blocks
+        match self.fin_at {
+            Some(fin) if !self.fin_received => with_fin(&blocks, fin),
+            _ => blocks,
+        }
     }
 
     /// Payload that fits beside the options.
@@ -275,7 +300,8 @@ impl Tcb {
         let limited = u64::from(self.duplicate_acks.min(2)) * u64::from(self.mss);
         // The window is a fraction of a segment more or less than what fits: rounded, as it would be counted in
         // segments. Cut off, a small window would on average be half a segment smaller than what the algorithm says.
-        let rounding = u64::from(self.mss) / 2;
+        // Half of the segment at hand, though: with half of a full one, cells would leave as if recovery reduced nothing.
+        let rounding = len.min(u64::from(self.mss)) / 2;
         flight + len <= self.congestion.cwnd() + limited + rounding
     }
 
@@ -284,13 +310,14 @@ impl Tcb {
         let lost: Sent = self.board.first_lost()?;
         // After a timeout the first segment goes out whatever else is in flight (RFC 6298 (5.4)); then it is to be seen
         // whether the others were lost (RFC 5682).
+        // Without SACK it does so in fast recovery too: what has arrived of the rest is not known (RFC 6582 section 3.2).
         let timed_out = self.recovery.is_some_and(|r| r.prr.is_none());
-        let first = timed_out && lost.seq == self.snd_una;
+        let first = (timed_out || !self.sack) && lost.seq == self.snd_una;
         let waits = self
             .recovery
             .is_some_and(|r| r.frto == Some(Frto::NewData) && self.can_send_new());
-        if waits || !(first || self.window_allows(u64::from(lost.len))) || !self.pacing_allows(now)
-        {
+        let len = u64::from(lost.len.min(u32::from(self.mss)));
+        if waits || !(first || self.window_allows(len)) || !self.pacing_allows(now) {
             return None;
         }
         if lost.syn {
@@ -400,15 +427,19 @@ impl Tcb {
     /// The same; `counted`: how the segment departed, counted with its siblings, if they share a window.
     pub fn commit_counted(&mut self, now: Time, plan: &Plan, counted: Option<Departure>) {
         self.counters.segments_sent += 1;
-        if plan.flags.has(Flags::ACK) {
-            self.duplicate = None;
+        // A probe is below the peer's window: nothing of what it says is taken in.
+        if plan.flags.has(Flags::ACK) && plan.kind != Kind::Probe {
+            if !plan.options.sack.is_empty() {
+                // It stood first.
+                self.duplicates.remove_first();
+            }
             self.acked_at = now;
-            self.ack_now = false;
+            self.ack_now = !self.duplicates.is_empty();
             self.ack_at = Time::NEVER;
             self.unacked = 0;
             self.window.promised(plan.edge);
         }
-        self.ecn.sent(plan.flags);
+        self.ecn.sent(now, plan.flags, plan.ect);
         let rate = self.pacing_rate();
         let prior_in_flight = self.board.in_flight();
         let pause = self.board.is_empty();
@@ -425,6 +456,10 @@ impl Tcb {
                 self.undo.on_retransmission();
                 self.board
                     .retransmitted(now, plan.seq, plan.sequence_space(), counted);
+                if plan.seq == self.snd_una {
+                    // Its answer takes a round trip from now, and RACK another if it gets lost.
+                    self.retransmit_at = now + self.rtt.rto();
+                }
             }
             Kind::New => {
                 if pause {
@@ -453,7 +488,8 @@ impl Tcb {
         }
         self.unanswered_since.get_or_insert(now);
         self.last_sent = now;
-        if self.retransmit_at == Time::NEVER {
+        // What is lost may have had to wait: the timer runs from when it is sent.
+        if self.retransmit_at == Time::NEVER || (plan.is_retransmission() && prior_in_flight == 0) {
             self.retransmit_at = now + self.rtt.rto();
         }
         let len = u64::from(plan.sequence_space());
@@ -470,7 +506,7 @@ impl Tcb {
             let burst = self.congestion.burst(rate);
             self.pacer.on_sent(now, len, rate, burst);
         }
-        self.arm_tail(now);
+        self.arm_tail();
     }
 
     /// Whether nothing but the window that the peer offers holds data back.

@@ -67,7 +67,8 @@ impl ReceiveWindow {
     pub fn set_most(&mut self, most: usize) {
         let room = u32::from(u16::MAX) << self.shift;
         self.most = u32::try_from(most).unwrap_or(u32::MAX).min(room);
-        self.target = self.target.min(self.most);
+        // At least what a new circuit would get: from a window once closed, nothing else would lead.
+        self.target = self.target.max(INITIAL).min(self.most);
     }
 
     /// The right edge promised.
@@ -191,6 +192,17 @@ mod tests {
             unread += 1_400;
             window.on_arrival(Time(at * 100), 1_400, unread, 50_000);
         }
+        assert_eq!(window.target, INITIAL);
+    }
+
+    #[test]
+    fn a_limit_that_is_lifted_opens_the_window_again() {
+        let mut window = ReceiveWindow::new(1 << 20);
+        window.set_most(0);
+        assert_eq!(window.target, 0);
+        window.set_most(100_000);
+        assert_eq!(window.target, 100_000);
+        window.set_most(1 << 20);
         assert_eq!(window.target, INITIAL);
     }
 

@@ -67,6 +67,20 @@ impl SackBlocks {
         self.len == 0
     }
 
+    /// Removes the first block, if there is one.
+    pub fn remove_first(&mut self) {
+        let mut rest = SackBlocks::default();
+        for &(start, end) in self.as_slice().iter().skip(1) {
+            rest.push(start, end);
+        }
+        *self = rest;
+    }
+
+    /// Sorts the blocks by where they start, counted from `base`.
+    pub fn sort_above(&mut self, base: Seq) {
+        self.blocks[..usize::from(self.len)].sort_unstable_by_key(|&(start, _)| start - base);
+    }
+
     /// Keeps the blocks for which `keep` holds.
     pub fn retain(&mut self, keep: impl Fn(Seq, Seq) -> bool) {
         let mut kept = SackBlocks::default();

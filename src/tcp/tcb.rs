@@ -13,7 +13,7 @@ use super::recovery::rtt::Rtt;
 use super::recovery::scoreboard::{Scoreboard, Sent};
 use super::recovery::tlp;
 use super::recovery::undo::Undo;
-use super::segment::Segment;
+use super::segment::{SackBlocks, Segment};
 use super::send_queue::SendQueue;
 use super::seq::Seq;
 use super::signals::Signals;
@@ -124,6 +124,8 @@ pub struct Tcb {
     pub(super) undo: Undo,
     /// A tail loss probe that is not accounted for.
     pub(super) tail: Option<tlp::Probe>,
+    /// Octets delivered when the last one was sent: without any since, the next would only put the timeout off.
+    pub(super) probed_at: Option<u64>,
     pub(super) ecn: Ecn,
     pub(super) congestion: Congestion,
     /// The siblings' common window is the limit, not our own: what happens is told to it.
@@ -149,14 +151,18 @@ pub struct Tcb {
     /// The sequence number of the peer's FIN, once it was seen.
     pub(super) fin_at: Option<Seq>,
     pub(super) fin_received: bool,
+    /// Received data was thrown away unread, since the connection did not end in order.
+    pub(super) truncated: bool,
     /// Arriving data is thrown away: the relay has closed.
     pub(super) discard: bool,
     pub(super) ack_now: bool,
     /// Octets received since the last acknowledgement was sent, and when that was.
     pub(super) unacked: u32,
     pub(super) acked_at: Time,
-    /// What arrived a second time, to be reported (RFC 2883).
-    pub(super) duplicate: Option<(Seq, Seq)>,
+    /// The most data that came in one segment.
+    pub(super) largest_received: u16,
+    /// What arrived a second time, to be reported (RFC 2883), one with each acknowledgement.
+    pub(super) duplicates: SackBlocks,
     /// Segments that are acknowledged at once, while the peer is in slow start.
     pub(super) quick_acks: u8,
     pub(super) last_challenge: Option<Time>,
@@ -168,6 +174,8 @@ pub struct Tcb {
     pub(super) timeout_at: Time,
     /// When it had fired before that.
     pub(super) timeout_before: Time,
+    /// SND.UNA then: a further timeout for the same segment is no further sign of congestion.
+    pub(super) timed_out: Option<Seq>,
     /// A tail loss probe is due.
     pub(super) tail_at: Time,
     pub(super) ack_at: Time,
@@ -219,6 +227,7 @@ impl Tcb {
             recovery: None,
             undo: Undo::default(),
             tail: None,
+            probed_at: None,
             ecn: Ecn::new(settings.ecn),
             signals: None,
             filled: None,
@@ -235,17 +244,20 @@ impl Tcb {
             window: ReceiveWindow::new(settings.receive_buffer),
             fin_at: None,
             fin_received: false,
+            truncated: false,
             discard: false,
             ack_now: false,
             unacked: 0,
             acked_at: Time(0),
-            duplicate: None,
+            largest_received: 0,
+            duplicates: SackBlocks::default(),
             quick_acks: 0,
             last_challenge: None,
             retransmit_at: Time::NEVER,
             reorder_at: Time::NEVER,
             timeout_at: Time(0),
             timeout_before: Time(0),
+            timed_out: None,
             tail_at: Time::NEVER,
             ack_at: Time::NEVER,
             pace_at: Time::NEVER,
@@ -388,7 +400,7 @@ impl Tcb {
 
     /// Whether the peer has finished and everything was read.
     pub fn at_end(&self) -> bool {
-        self.fin_received && self.receive.readable() == 0
+        self.fin_received && self.receive.readable() == 0 && !self.truncated
     }
 
     /// New data, or the end, has arrived since this was last asked.
@@ -403,7 +415,7 @@ impl Tcb {
     /// a reset or time-out.
     pub fn read(&mut self, pool: &mut Pool, buffer: &mut [u8]) -> Result<usize, Error> {
         if self.receive.readable() == 0 {
-            return Err(if self.fin_received {
+            return Err(if self.at_end() {
                 Error::End
             } else if self.state == State::Closed || self.discard {
                 Error::Closed
@@ -451,6 +463,7 @@ impl Tcb {
         self.queue.clear(pool);
         self.board.clear();
         if reason != CloseReason::Done {
+            self.truncated |= self.receive.readable() > 0;
             self.receive.clear(pool);
         }
         self.stop_timers();
@@ -486,6 +499,8 @@ impl Tcb {
     pub fn renege(&mut self, pool: &mut Pool) -> u64 {
         let before = pool.in_use();
         self.receive.renege(pool);
+        // Without what was around it, a report of a duplicate would say that it is held.
+        self.duplicates = SackBlocks::default();
         before - pool.in_use()
     }
 
@@ -560,9 +575,30 @@ impl Tcb {
         self.board.in_flight()
     }
 
-    /// Whether nothing that was sent was ever acknowledged: the initial window is not used up.
+    /// Whether what it sends next is of its initial window.
     pub fn is_fresh(&self) -> bool {
-        self.counters.bytes_acked == 0
+        let initial = INITIAL_WINDOW * u64::from(self.mss);
+        u64::from(self.snd_nxt - self.iss) < initial && self.counters.bytes_sent < initial
+    }
+
+    /// Octets found lost so far.
+    pub fn bytes_lost(&self) -> u64 {
+        self.board.rate().lost()
+    }
+
+    /// Whether an acknowledgement is held back for a moment.
+    pub fn has_delayed_ack(&self) -> bool {
+        self.ack_at != Time::NEVER && !self.ack_now
+    }
+
+    /// A datagram leaves in which there is room for the acknowledgement that is held back.
+    pub fn hurry_ack(&mut self) {
+        self.ack_now |= self.ack_at != Time::NEVER;
+    }
+
+    /// Whether the path seems to drop what routers may mark (ECT), and only that.
+    pub fn finds_ect_dropped(&self) -> bool {
+        self.ecn.is_black_hole()
     }
 
     /// Whether the siblings' common window is the limit.
@@ -576,12 +612,31 @@ impl Tcb {
     }
 
     /// From now on the siblings' common window is the limit (`true`), or the circuit's own (`false`).
-    pub fn set_coupled(&mut self, coupled: bool) {
-        if coupled != self.signals.is_some() {
-            self.signals = coupled.then(Box::default);
-            self.board.void_departures();
-            self.pacer.reset();
+    ///
+    /// Its own window was not kept up to date meanwhile: it starts with the share that it had, or an initial window.
+    pub fn set_coupled(&mut self, now: Time, coupled: bool) {
+        if coupled == self.signals.is_some() {
+            return;
         }
+        let flight = self.board.in_flight();
+        let recovers = self.recovery.is_some_and(|r| r.prr.is_some());
+        if coupled {
+            if recovers {
+                self.congestion.on_recovered(now);
+            }
+        } else {
+            let initial = INITIAL_WINDOW * u64::from(self.mss);
+            let share = flight.max(initial).min(self.congestion.cwnd());
+            self.congestion.set_cwnd(share);
+            if recovers {
+                let delivered = self.board.rate().delivered();
+                self.congestion.on_congestion(now, flight, delivered);
+                self.congestion.on_confirmed();
+            }
+        }
+        self.signals = coupled.then(Box::default);
+        self.board.void_departures();
+        self.pacer.reset();
     }
 
     /// What has happened since, for the siblings' common window; nothing if it has its own.

@@ -174,7 +174,7 @@ mod linux {
         }
         let machine = Machine::here();
         println!(
-            "Linux {}, congestion controls: {} (its default: {}). Its BBR is version 1.",
+            "Linux {}, congestion controls: {} (its default: {}); the BBR of mainline Linux is version 1",
             machine.release, machine.available, machine.default
         );
         let controls: Vec<&'static str> = CONTROLS

@@ -36,6 +36,7 @@ pub fn clean() -> Conditions {
 /// What a case starts with, beside the script.
 pub struct Start {
     pub conditions: Conditions,
+    pub congestion: Algorithm,
     /// SO_RCVBUF of the kernel's socket.
     pub kernel_buffer: Option<usize>,
     /// The largest receive window of utcp.
@@ -48,6 +49,7 @@ impl Start {
     pub fn over(conditions: Conditions) -> Start {
         Start {
             conditions,
+            congestion: Algorithm::Cubic,
             kernel_buffer: None,
             our_buffer: None,
             watches: [None, None],
@@ -125,10 +127,10 @@ impl World {
         let iss = 0xffff_f000;
         let mut tcp = match direction {
             Direction::KernelConnects => {
-                Inner::listen(Algorithm::Cubic, MTU, iss, our_address(PORT))
+                Inner::listen(start.congestion, MTU, iss, our_address(PORT))
             }
             Direction::OursConnects => Inner::connect(
-                Algorithm::Cubic,
+                start.congestion,
                 MTU,
                 iss,
                 our_address(FROM),

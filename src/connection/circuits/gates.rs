@@ -54,13 +54,7 @@ impl Circuits {
     }
 
     /// A circuit was held back.
-    pub(super) fn wait_at(&mut self, now: Time, wire: u32, gate: Gate) {
-        if gate == Gate::Window
-            && let Some(group) = &mut self.group
-            && group.is_full()
-        {
-            group.on_filled(now);
-        }
+    pub(super) fn wait_at(&mut self, wire: u32, gate: Gate) {
         if let Some(circuit) = self.circuits.get_mut(&wire)
             && circuit.waiting.is_none()
         {
@@ -78,6 +72,12 @@ impl Circuits {
 
     /// Looks whether a gate is open for those who wait, and when it will be if not.
     pub(super) fn look_at_gates(&mut self, now: Time) {
+        if !self.waiting[Gate::Window as usize].is_empty()
+            && let Some(group) = &mut self.group
+            && group.is_full()
+        {
+            group.on_filled(now);
+        }
         self.passable = self.open_gate(now).is_some();
         self.gates_at = Time::NEVER;
         if !self.passable {
@@ -115,6 +115,10 @@ impl Circuits {
         circuit.acked = acked;
         if news > 0 {
             self.budget.on_acked(now, news, self.srtt);
+        }
+        let lost = circuit.tcb.bytes_lost();
+        if std::mem::replace(&mut circuit.lost, lost) < lost {
+            self.budget.on_lost(now, self.srtt);
         }
         let before = circuit.in_group;
         let coupled = circuit.tcb.is_coupled();
@@ -158,7 +162,7 @@ impl Circuits {
         let now = self.last_received;
         self.account(now, wire);
         if let Some(circuit) = self.circuits.get_mut(&wire) {
-            circuit.tcb.set_coupled(coupled);
+            circuit.tcb.set_coupled(now, coupled);
         }
         self.account(now, wire);
         self.leave_line(wire);

@@ -165,6 +165,7 @@ impl Circuits {
         let Some(circuit) = self.circuits.get(&wire) else {
             return;
         };
+        self.ect_dropped |= circuit.tcb.finds_ect_dropped();
         if let Some(reason) = circuit.end()
             && !circuit.buried
         {
@@ -206,8 +207,19 @@ impl Circuits {
             self.remove_if_done(wire, shared);
             return;
         }
+        self.note_delayed_ack(wire);
         self.activate(wire);
         self.report(wire, shared);
         self.update_timer(wire, shared);
+    }
+
+    fn note_delayed_ack(&mut self, wire: u32) {
+        if let Some(circuit) = self.circuits.get_mut(&wire)
+            && circuit.tcb.has_delayed_ack()
+            && !circuit.delays_ack
+        {
+            circuit.delays_ack = true;
+            self.delayed_acks.push_back(wire);
+        }
     }
 }

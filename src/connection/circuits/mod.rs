@@ -71,6 +71,8 @@ pub struct Circuits {
     replies: VecDeque<Reply>,
     /// Circuits that may have something to send, in the order of their turns.
     active: VecDeque<u32>,
+    /// Circuits that hold an acknowledgement back: it leaves with the next datagram that has room.
+    delayed_acks: VecDeque<u32>,
     /// Circuits that the budget or the common window holds back, each in a line of its own ([`Gate`]).
     waiting: [VecDeque<u32>; 2],
     /// One of those could send now.
@@ -81,6 +83,8 @@ pub struct Circuits {
     group: Option<Group>,
     /// The last datagram filled may be marked by routers instead of dropped.
     ect: bool,
+    /// A circuit has found out that such datagrams do not arrive.
+    ect_dropped: bool,
     held: bool,
     srtt: Micros,
     rttvar: Micros,
@@ -111,12 +115,14 @@ impl Circuits {
             resets: Resets::default(),
             replies: VecDeque::new(),
             active: VecDeque::new(),
+            delayed_acks: VecDeque::new(),
             waiting: [VecDeque::new(), VecDeque::new()],
             passable: false,
             gates_at: Time::NEVER,
             budget: Budget::default(),
             group: None,
             ect: false,
+            ect_dropped: false,
             held: false,
             srtt: 0,
             rttvar: 0,
@@ -375,7 +381,7 @@ impl Circuits {
         };
         self.buried += usize::from(!circuit.buried);
         circuit.buried = true;
-        circuit.tcb.set_coupled(false);
+        circuit.tcb.set_coupled(now, false);
         shared
             .timers
             .remove(Owner::Circuit(self.id, wire), circuit.timer);
@@ -569,6 +575,7 @@ impl Circuits {
             self.remove_if_done(wire, shared);
         }
         self.active = VecDeque::new();
+        self.delayed_acks = VecDeque::new();
         self.waiting = [VecDeque::new(), VecDeque::new()];
         self.passable = false;
         self.gates_at = Time::NEVER;

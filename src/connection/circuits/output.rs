@@ -12,6 +12,12 @@ use crate::tortp;
 /// Turns of circuits that are gone, which the queue may hold.
 const STALE_TURNS: usize = 64;
 
+/// Octets that a planned segment takes in a datagram.
+fn size(plan: &Plan) -> usize {
+    let ack = if plan.flags.has(Flags::ACK) { 4 } else { 0 };
+    tortp::MIN_SEGMENT_HEADER + ack + plan.options.encoded_len() + plan.payload
+}
+
 impl Circuits {
     /// Turns in the queue.
     #[cfg(test)]
@@ -85,19 +91,16 @@ impl Circuits {
                     self.end_turn(wire, line);
                 }
                 if let Some(gate) = held_back {
-                    self.wait_at(now, wire, gate);
-                    if line.is_some() {
-                        // At the head of its line, for which there is not enough room.
-                        break;
-                    }
+                    self.wait_at(wire, gate);
                 }
                 self.update_timer(wire, shared);
+                if line.is_some() && held_back.is_some() {
+                    // At the head of its line, for which there is not enough room.
+                    break;
+                }
                 continue;
             };
-            let size = tortp::MIN_SEGMENT_HEADER
-                + if plan.flags.has(Flags::ACK) { 4 } else { 0 }
-                + plan.options.encoded_len()
-                + plan.payload;
+            let size = size(&plan);
             if out.len() + size > self.limit && out.len() > tortp::DATAGRAM_HEADER {
                 return true;
             }
@@ -113,25 +116,19 @@ impl Circuits {
                 continue;
             }
             circuit.deficit -= size;
-            tortp::encode_header(
-                wire,
-                plan.flags,
-                plan.seq,
-                plan.ack,
-                plan.window,
-                &plan.options,
-                plan.payload as u16,
-                out,
-            );
-            circuit.tcb.payload(&plan, out);
-            self.ect |= plan.ect;
-            self.stats.segments_sent += 1;
-            if plan.is_retransmission() {
-                self.stats.segments_retransmitted += 1;
-            } else {
-                self.stats.payload_sent += plan.payload as u64;
+            if !self.append(wire, &plan, out) {
+                // Larger than any datagram: its circuit has not followed the path's size yet.
+                self.end_turn(wire, line);
+                continue;
             }
             self.commit(now, wire, &plan, gate);
+            if line.is_some() {
+                // Its next turn may be long in coming.
+                self.update_timer(wire, shared);
+            }
+        }
+        if out.len() > tortp::DATAGRAM_HEADER {
+            self.add_delayed_acks(now, memory, out);
         }
         self.look_at_gates(now);
         if let Some(group) = &mut self.group
@@ -141,6 +138,58 @@ impl Circuits {
             group.on_idle();
         }
         out.len() > tortp::DATAGRAM_HEADER
+    }
+
+    /// Fills what room is left with acknowledgements that are held back. That spares datagrams; and a sender whose circuits
+    /// are acknowledged together sees what the path delivers, not which circuit was acknowledged when.
+    fn add_delayed_acks(&mut self, now: Time, memory: u64, out: &mut Vec<u8>) {
+        while let Some(&wire) = self.delayed_acks.front() {
+            if let Some(circuit) = self.circuits.get_mut(&wire).filter(|c| !c.buried)
+                && circuit.tcb.has_delayed_ack()
+            {
+                let allowance = Allowance { memory, window: 0 };
+                circuit.tcb.hurry_ack();
+                if let Some(plan) = circuit.tcb.plan(now, allowance) {
+                    if !self.append(wire, &plan, out) {
+                        // Its own timer, or the next datagram.
+                        return;
+                    }
+                    self.commit(now, wire, &plan, None);
+                }
+            }
+            self.delayed_acks.pop_front();
+            if let Some(circuit) = self.circuits.get_mut(&wire) {
+                circuit.delays_ack = false;
+            }
+        }
+    }
+
+    /// Appends a planned segment, unless there is no room for it.
+    fn append(&mut self, wire: u32, plan: &Plan, out: &mut Vec<u8>) -> bool {
+        if out.len() + size(plan) > self.limit {
+            return false;
+        }
+        tortp::encode_header(
+            wire,
+            plan.flags,
+            plan.seq,
+            plan.ack,
+            plan.window,
+            &plan.options,
+            plan.payload as u16,
+            out,
+        );
+        if let Some(circuit) = self.circuits.get(&wire) {
+            circuit.tcb.payload(plan, out);
+        }
+        self.ect |= plan.ect && !self.ect_dropped;
+        self.stats.segments_sent += 1;
+        if plan.is_retransmission() {
+            self.stats.segments_retransmitted += 1;
+        } else {
+            self.stats.payload_sent += plan.payload as u64;
+        }
+        true
     }
 
     /// Whose turn it is: circuits that may have something to send, then those at the head of a line whose gate is open.

@@ -1,5 +1,5 @@
-//! The budget from which new circuits draw until something of theirs is acknowledged: each may send an initial window, but
-//! five hundred that open at once may not send five hundred of them. Grows with what the connection delivers, as slow
+//! The budget from which new circuits draw their initial windows: each may send one, but five hundred that open at once may
+//! not send five hundred of them. Grows with what the connection delivers, as slow
 //! start does (RFC 9040 section 9; the initial window is RFC 6928's).
 
 use crate::tcp::congestion::INITIAL_WINDOW;
@@ -7,6 +7,9 @@ use crate::time::{MILLISECOND, Micros, SECOND, Time};
 
 /// Initial windows that new circuits together may send in a round trip, whatever the connection delivers.
 const FLOOR: u64 = 2;
+
+/// Round trips after a loss in which it does not grow.
+const CAUTION: u64 = 8;
 
 /// The round-trip time assumed as long as none is known.
 const UNKNOWN_RTT: Micros = 100 * MILLISECOND;
@@ -16,11 +19,15 @@ const UNKNOWN_RTT: Micros = 100 * MILLISECOND;
 pub struct Budget {
     /// Octets that may leave now; below zero by what left beyond.
     tokens: i64,
+    /// It was used up, and there is not enough for a whole segment yet: what is small should leave in company.
+    empty: bool,
     filled_at: Time,
     /// Octets acknowledged on the connection in this round trip and in the last one.
     current: u64,
     last: u64,
     round_at: Time,
+    /// Until then it does not grow: something was lost.
+    cautious_until: Time,
 }
 
 impl Budget {
@@ -45,10 +52,20 @@ impl Budget {
         self.current = self.current.saturating_add(octets);
     }
 
+    /// A circuit has lost something: new ones get no more than what the path delivers, for a while.
+    pub fn on_lost(&mut self, now: Time, srtt: Micros) {
+        self.cautious_until = now + CAUTION * rtt(srtt);
+    }
+
     /// Octets per second.
     fn rate(&self, mss: u64, srtt: Micros) -> u64 {
         let delivered = self.current.max(self.last);
-        let window = (2 * delivered).max(FLOOR * INITIAL_WINDOW * mss);
+        let grown = if self.filled_at < self.cautious_until {
+            delivered
+        } else {
+            2 * delivered
+        };
+        let window = grown.max(FLOOR * INITIAL_WINDOW * mss);
         let rate = u128::from(window) * u128::from(SECOND) / u128::from(rtt(srtt));
         u64::try_from(rate).unwrap_or(u64::MAX).max(1)
     }
@@ -63,12 +80,13 @@ impl Budget {
             self.tokens = self.tokens.saturating_add(more).min(full);
             self.filled_at = now;
         }
-        self.tokens > 0
+        self.empty &= self.tokens < mss as i64;
+        !self.empty
     }
 
     /// When new circuits may send, if they may not now.
     pub fn opens_at(&self, now: Time, mss: u64, srtt: Micros) -> Time {
-        let missing = u128::from((1 - self.tokens).max(0).unsigned_abs());
+        let missing = u128::from((mss as i64 - self.tokens).max(0).unsigned_abs());
         let span = (missing * u128::from(SECOND)).div_ceil(u128::from(self.rate(mss, srtt)));
         now + u64::try_from(span).unwrap_or(u64::MAX).max(MILLISECOND / 2)
     }
@@ -78,6 +96,7 @@ impl Budget {
         self.tokens = self
             .tokens
             .saturating_sub(i64::try_from(octets).unwrap_or(i64::MAX));
+        self.empty = self.tokens <= 0;
     }
 }
 
@@ -125,6 +144,16 @@ mod tests {
         budget.on_acked(Time(SECOND) + RTT, 100_000, RTT);
         let sent = drain(&mut budget, Time(SECOND) + RTT, RTT);
         assert!((190_000..=212_000).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn after_a_loss_it_does_not_grow() {
+        let mut budget = Budget::new(Time(SECOND), MSS);
+        drain(&mut budget, Time(SECOND), RTT);
+        budget.on_acked(Time(SECOND) + RTT, 100_000, RTT);
+        budget.on_lost(Time(SECOND) + RTT, RTT);
+        let sent = drain(&mut budget, Time(SECOND) + RTT, RTT);
+        assert!((90_000..=112_000).contains(&sent), "{sent}");
     }
 
     #[test]

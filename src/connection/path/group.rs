@@ -27,8 +27,6 @@ pub struct Group {
     last_sent: Time,
     /// What was sent until then counts in the last congestion event (RFC 9002 section 7.3.2).
     reduced_at: Time,
-    /// The flow that had the last congestion event.
-    reduced: usize,
     /// When the window last held something back.
     filled_at: Option<Time>,
     /// A round trip is over when something is delivered that was sent after so much had been.
@@ -56,7 +54,6 @@ impl Group {
             in_flight: 0,
             last_sent: Time(0),
             reduced_at: Time(0),
-            reduced: 0,
             filled_at: None,
             round: 0,
             turn: 0,
@@ -204,7 +201,9 @@ impl Group {
             self.rtt.sample(rtt);
         }
         let mut lost = 0;
-        let mut event = signals.repaired || (signals.timed_out && signals.losses.is_empty());
+        // What a probe has repaired was sent two round trips before the probe was, or nearly.
+        let repaired_since = now.since(self.reduced_at) > 3 * self.rtt.srtt();
+        let mut event = signals.repaired && repaired_since;
         for (len, departure) in &signals.losses {
             self.rate.on_lost(*len);
             lost += len;
@@ -222,8 +221,9 @@ impl Group {
                 }
             }
         }
-        if signals.spurious {
-            self.flows[self.reduced].on_spurious();
+        if signals.spurious && self.algorithm() == Algorithm::Bbr {
+            // A reduction of a window is not taken back: other circuits may have had losses with it.
+            self.flows[0].on_spurious();
         }
         if event {
             self.congestion_event(now, prior_in_flight);
@@ -269,15 +269,16 @@ impl Group {
     /// One of the flows answers.
     fn congestion_event(&mut self, now: Time, prior_in_flight: u64) {
         self.reduced_at = now;
-        self.reduced = self.largest();
         if self.algorithm() == Algorithm::Bbr {
             // It has heard of each loss.
             return;
         }
         let share = self.share(prior_in_flight);
-        let flow = &mut self.flows[self.reduced];
+        let victim = self.largest();
+        let flow = &mut self.flows[victim];
         flow.on_congestion(now, share, 0);
         flow.on_recovered(now);
+        flow.on_confirmed();
     }
 
     fn acknowledge(&mut self, now: Time, signals: &Signals, lost: u64, prior_in_flight: u64) {

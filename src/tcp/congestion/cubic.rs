@@ -85,6 +85,11 @@ impl Cubic {
         self.credit = 0.0;
     }
 
+    /// After a timeout the next epoch begins at its own window, with K = 0 (section 4.8).
+    pub fn on_timeout(&mut self) {
+        self.w_max = 0.0;
+    }
+
     /// The window is not what limits sending.
     pub fn application_limited(&mut self, now: Time) {
         self.limited.get_or_insert(now);

@@ -242,8 +242,9 @@ impl Congestion {
         } else {
             PACE_AVOIDANCE
         };
-        let rate =
-            u128::from(self.windows.cwnd) * u128::from(percent * SECOND / 100) / u128::from(srtt);
+        // In recovery the window may be next to nothing, but what it lets out has to leave.
+        let window = self.windows.cwnd.max(MIN_WINDOW * self.windows.mss);
+        let rate = u128::from(window) * u128::from(percent * SECOND / 100) / u128::from(srtt);
         Some(u64::try_from(rate).unwrap_or(u64::MAX))
     }
 
@@ -377,6 +378,8 @@ impl Congestion {
     pub fn on_recovered(&mut self, now: Time) {
         match &mut self.control {
             Control::Bbr(bbr) => bbr.on_recovered(now),
+            // None was set if recovery began under another algorithm, or under the window that siblings share.
+            _ if self.windows.ssthresh == u64::MAX => {}
             _ => self.windows.cwnd = self.windows.ssthresh,
         }
     }
@@ -389,6 +392,9 @@ impl Congestion {
         }
         if first {
             self.on_congestion(now, in_flight, delivered);
+        }
+        if let Control::Cubic(cubic) = &mut self.control {
+            cubic.on_timeout();
         }
         self.windows.cwnd = self.windows.mss;
     }

@@ -9,14 +9,7 @@ pub fn take(blocks: &mut SackBlocks, ack: Seq) -> Option<(Seq, Seq)> {
     let &(start, end) = blocks.as_slice().first()?;
     let within = |&(s, e): &(Seq, Seq)| s <= start && end <= e;
     if start < end && (end <= ack || blocks.as_slice().get(1).is_some_and(within)) {
-        let mut first = true;
-        let mut rest = SackBlocks::default();
-        for &(s, e) in blocks.as_slice() {
-            if !std::mem::take(&mut first) {
-                rest.push(s, e);
-            }
-        }
-        *blocks = rest;
+        blocks.remove_first();
         return Some((start, end));
     }
     None

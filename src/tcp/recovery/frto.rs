@@ -15,6 +15,8 @@ pub enum Frto {
 pub enum Verdict {
     /// Still open: send new data.
     Open,
+    /// Still open, and nothing has become known.
+    Wait,
     /// Segments that were not sent again have arrived: nothing was lost.
     Spurious,
     /// Something was lost.
@@ -24,7 +26,14 @@ pub enum Verdict {
 impl Frto {
     /// `advanced`: SND.UNA moved. `revived`: a segment held to be lost and not sent again was delivered. `early`: the
     /// acknowledgement came sooner after a retransmission than any round trip takes, so it is for the original.
-    pub fn on_ack(&mut self, advanced: bool, revived: bool, early: bool) -> Verdict {
+    /// `selective`: something arrived behind a hole.
+    pub fn on_ack(
+        &mut self,
+        advanced: bool,
+        revived: bool,
+        early: bool,
+        selective: bool,
+    ) -> Verdict {
         match self {
             Frto::FirstResent if advanced && (revived || early) => Verdict::Spurious,
             Frto::FirstResent if advanced => {
@@ -32,6 +41,8 @@ impl Frto {
                 Verdict::Open
             }
             Frto::NewData if revived => Verdict::Spurious,
+            // A segment that a tail loss probe had sent again too, original or not.
+            Frto::NewData if advanced && !selective => Verdict::Wait,
             _ => Verdict::Genuine,
         }
     }
@@ -43,26 +54,23 @@ mod tests {
 
     #[test]
     fn late_originals_show_that_nothing_was_lost() {
-        assert_eq!(
-            Frto::FirstResent.on_ack(true, true, false),
-            Verdict::Spurious
-        );
-        assert_eq!(
-            Frto::FirstResent.on_ack(true, false, true),
-            Verdict::Spurious
-        );
         let mut frto = Frto::FirstResent;
-        assert_eq!(frto.on_ack(true, false, false), Verdict::Open);
-        assert_eq!(frto.on_ack(true, true, false), Verdict::Spurious);
+        assert_eq!(frto.on_ack(true, true, false, false), Verdict::Spurious);
+        let mut frto = Frto::FirstResent;
+        assert_eq!(frto.on_ack(true, false, true, false), Verdict::Spurious);
+        let mut frto = Frto::FirstResent;
+        assert_eq!(frto.on_ack(true, false, false, false), Verdict::Open);
+        assert_eq!(frto.on_ack(true, false, false, false), Verdict::Wait);
+        assert_eq!(frto.on_ack(true, true, false, false), Verdict::Spurious);
     }
 
     #[test]
     fn duplicate_acknowledgements_show_a_loss() {
-        assert_eq!(
-            Frto::FirstResent.on_ack(false, true, false),
-            Verdict::Genuine
-        );
-        assert_eq!(Frto::NewData.on_ack(false, false, false), Verdict::Genuine);
-        assert_eq!(Frto::NewData.on_ack(true, false, false), Verdict::Genuine);
+        let mut frto = Frto::FirstResent;
+        assert_eq!(frto.on_ack(false, true, false, true), Verdict::Genuine);
+        for advanced in [false, true] {
+            let mut frto = Frto::NewData;
+            assert_eq!(frto.on_ack(advanced, false, false, true), Verdict::Genuine);
+        }
     }
 }

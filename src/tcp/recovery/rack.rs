@@ -88,6 +88,11 @@ impl Rack {
         }
     }
 
+    /// Everything below `snd_una` is acknowledged.
+    pub fn on_advance(&mut self, snd_una: Seq) {
+        self.round = self.round.filter(|&round| snd_una < round);
+    }
+
     /// A recovery is over.
     pub fn on_recovered(&mut self) {
         self.persist = self.persist.saturating_sub(1);
@@ -114,7 +119,10 @@ impl Rack {
             return Verdict::Undecided;
         };
         let sent_at = segment.sent_at();
-        let before = sent_at < at || (sent_at == at && segment.end() < end);
+        // Where an answer comes within a tick of the caller's clock, nothing tells whether it was sent before what was sent
+        // again in that tick; else, with a peer that drops it, that would go on for the whole tick.
+        let ordered = self.rtt > 0 || !segment.retransmitted;
+        let before = sent_at < at || (sent_at == at && segment.end() < end && ordered);
         if !before {
             return Verdict::Undecided;
         }
@@ -205,6 +213,19 @@ mod tests {
         board.push(Time(11_005), Seq(50), 10, (false, false), None);
         let (lost, _) = deliver(&mut rack, &mut board, 21_006, 0, &[(50, 60), (10, 40)]);
         assert_eq!(lost, 20, "the retransmission, and the one never delivered");
+    }
+
+    #[test]
+    fn within_one_tick_of_the_clock_nothing_is_sent_again_and_again() {
+        let (mut rack, mut board) = (Rack::default(), board(1));
+        for i in 1..5 {
+            board.push(Time(1_000), Seq(i * 10), 10, (false, false), None);
+        }
+        let (lost, _) = deliver(&mut rack, &mut board, 1_000, 0, &[(10, 50)]);
+        assert_eq!(lost, 10);
+        board.retransmitted(Time(1_000), Seq(0), 10, None);
+        let (lost, _) = deliver(&mut rack, &mut board, 1_000, 0, &[(10, 50)]);
+        assert_eq!(lost, 0);
     }
 
     #[test]

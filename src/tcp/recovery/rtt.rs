@@ -4,7 +4,7 @@ use crate::time::{MILLISECOND, Micros, SECOND};
 
 /// The floor of the RTO. Linux's; RFC 6298 (2.4) says 1 s, and RFC 8961 section 4 allows less where it is measured.
 pub const MIN_RTO: Micros = 200 * MILLISECOND;
-/// The ceiling of the RTO, backed off or not. Lower than the 60 s of RFC 6298 (2.5): see `docs/architecture.md`.
+/// The ceiling of the RTO, backed off or not. Lower than the 60 s of RFC 6298 (2.5): see `docs/tcp.md`.
 pub const MAX_RTO: Micros = 16 * SECOND;
 /// The RTO before any sample (RFC 6298 (2.1)).
 pub const INITIAL_RTO: Micros = SECOND;

@@ -60,6 +60,8 @@ pub struct Delivery {
     pub rate: Option<RateSample>,
     /// The most recently sent segment among the newly delivered.
     pub newest: Option<Sent>,
+    /// Something was delivered selectively.
+    pub selective: bool,
     /// A segment sent once only was delivered after a later one: the network reorders.
     pub reordered: bool,
     /// Sequence space delivered that was held to be lost, and was not sent again.
@@ -268,25 +270,26 @@ impl Scoreboard {
         lost
     }
 
-    /// Has the first `front` segments in flight and the last one sent again as probes, although nothing says that they
-    /// are lost. Returns how many segments that are.
-    pub fn probe(&mut self, front: usize) -> u8 {
-        let mut probes = 0;
-        let last = self.sent.iter().rposition(Sent::in_flight);
+    /// The segment that has been in the network for longest since it was last sent.
+    pub fn oldest(&mut self) -> Option<Sent> {
+        self.head_of_order().map(|at| self.sent[at])
+    }
+
+    /// Has segments sent again as probes, although nothing says that they are lost: of those in flight that were sent at
+    /// `until` or before, the first `front` ones and the last. Returns how many that are.
+    pub fn probe(&mut self, until: Time, front: usize) -> u8 {
+        let due = |s: &Sent| s.in_flight() && s.departure.at <= until;
+        let last = self.sent.iter().rposition(due);
+        let mut probes = 0u8;
         for at in 0..self.sent.len() {
-            if usize::from(probes) == front {
+            let in_front = usize::from(probes) < front;
+            if due(&self.sent[at]) && (in_front || Some(at) == last) {
+                self.lose(at);
+                probes = probes.saturating_add(1);
+            }
+            if Some(at) >= last {
                 break;
             }
-            if self.sent[at].in_flight() {
-                self.lose(at);
-                probes += 1;
-            }
-        }
-        if let Some(at) = last
-            && self.sent[at].in_flight()
-        {
-            self.lose(at);
-            probes += 1;
         }
         probes
     }
@@ -358,7 +361,9 @@ impl Scoreboard {
                 first.len -= part;
                 first.syn = false;
                 self.take_off(&before);
-                self.note(&before, &mut delivery, &mut sample, true);
+                if !before.sacked {
+                    self.note(&before, &mut delivery, &mut sample, true);
+                }
                 let moved = (before.departure.at, before.seq);
                 if let Some(entry) = self.order.iter_mut().find(|e| **e == moved) {
                     entry.1 = una;
@@ -372,7 +377,11 @@ impl Scoreboard {
                 self.note(&segment, &mut delivery, &mut sample, true);
             }
         }
-        for &(start, end) in sack.as_slice() {
+        // Blocks come with the latest first. In that order, a lower one that the last acknowledgement did not have would
+        // look as if it had been overtaken.
+        let mut blocks = *sack;
+        blocks.sort_above(una);
+        for &(start, end) in blocks.as_slice() {
             self.take_block(start, end, &mut delivery, &mut sample);
         }
         self.last_sack = *sack;
@@ -446,6 +455,7 @@ impl Scoreboard {
         cumulative: bool,
     ) {
         delivery.delivered += u64::from(segment.len);
+        delivery.selective |= !cumulative;
         if segment.lost && !segment.retransmitted {
             delivery.revived += u64::from(segment.len);
         }
@@ -462,6 +472,36 @@ impl Scoreboard {
         if newer {
             delivery.newest = Some(*segment);
         }
+    }
+
+    /// What must hold at any moment; panics if it does not. `una..nxt` is outstanding.
+    #[cfg(test)]
+    pub fn check(&self, una: Seq, nxt: Seq) {
+        let (mut at, mut in_flight, mut lost, mut sacked) = (una, 0, 0, 0);
+        for segment in &self.sent {
+            assert_eq!(segment.seq, at, "segments lie side by side");
+            assert!(segment.len > 0);
+            at = segment.end();
+            assert!(!(segment.sacked && segment.lost), "{segment:?}");
+            *match (segment.sacked, segment.lost) {
+                (true, _) => &mut sacked,
+                (_, true) => &mut lost,
+                _ => &mut in_flight,
+            } += u64::from(segment.len);
+            if segment.lost {
+                assert!(segment.seq >= self.lost_from, "a loss would be overlooked");
+            }
+            let entry = (segment.departure.at, segment.seq);
+            if segment.in_flight() {
+                assert!(self.order.contains(&entry), "{segment:?} is never judged");
+            }
+        }
+        assert_eq!(at, nxt, "all that is outstanding is known");
+        assert_eq!(
+            (self.in_flight, self.lost, self.sacked),
+            (in_flight, lost, sacked)
+        );
+        assert!(self.order.iter().map(|e| e.0).is_sorted());
     }
 
     /// Forgets everything outstanding.

@@ -134,7 +134,7 @@ fn a_wrong_verdict_can_be_taken_back() {
 #[test]
 fn probes_are_the_first_and_the_last() {
     let mut board = board(6);
-    assert_eq!(board.probe(2), 3);
+    assert_eq!(board.probe(Time(5), 2), 3);
     let mut probed = Vec::new();
     while let Some(lost) = board.first_lost() {
         probed.push(lost.seq);
@@ -142,6 +142,15 @@ fn probes_are_the_first_and_the_last() {
     }
     assert_eq!(probed, [Seq(0), Seq(10), Seq(50)]);
     assert_eq!(board.rate().lost(), 0, "nothing was found lost");
+}
+
+#[test]
+fn what_could_not_be_answered_yet_is_not_probed() {
+    let mut board = board(6);
+    assert_eq!(board.oldest().map(|s| s.seq), Some(Seq(0)));
+    assert_eq!(board.probe(Time(1), 3), 2);
+    assert_eq!(board.in_flight(), 40);
+    assert_eq!(board.oldest().map(|s| s.seq), Some(Seq(20)));
 }
 
 #[test]

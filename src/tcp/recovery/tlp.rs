@@ -1,18 +1,20 @@
 //! Tail loss probe (RFC 8985 section 7): when nothing was heard of the last segments for a little longer than a round
 //! trip, they are sent again, long before the retransmission timer would do it.
 //!
-//! Two things differ from the RFC. The probe timeout is 1.25 round trips or a little more, not 2: both ends are ours,
-//! and acknowledge the end of what a sender has within [`MAX_ACK_DELAY`]. And a probe is up to three segments, the
-//! first two and the last, sent again: with one, a lost tail of three takes another round trip.
+//! Three things differ from the RFC. The probe timeout is 1.25 round trips or a little more, not 2: both ends are ours,
+//! and acknowledge the end of what a sender has within [`MAX_ACK_DELAY`]. It counts from the oldest segment that is
+//! outstanding, not from the last: of a stream of single cells each would put it off. And a probe is up to three segments,
+//! the first two and the last of those that should have been answered, sent again: with one, a lost tail of three takes
+//! another round trip.
 
 use crate::tcp::seq::Seq;
 use crate::time::{MILLISECOND, Micros};
 
 /// The longest that an acknowledgement is held back: by us, and for the probe timeout by the peer.
-pub const MAX_ACK_DELAY: Micros = 10 * MILLISECOND;
+pub const MAX_ACK_DELAY: Micros = 5 * MILLISECOND;
 
-/// Segments at the front that a probe sends again, beside the last.
-pub const PROBE_FRONT: usize = 2;
+/// Segments that are sent again as probes until something is heard: the last, and before it the first ones.
+pub const MOST: u8 = 3;
 
 /// The probe timeout, without the time that the segments have waited already.
 pub fn timeout(srtt: Micros, rttvar: Micros) -> Micros {
@@ -24,13 +26,20 @@ pub fn timeout(srtt: Micros, rttvar: Micros) -> Micros {
 pub struct Probe {
     /// SND.NXT when it was sent (TLP.end_seq).
     pub end: Seq,
-    /// Segments sent again of which the peer has not said that it got them twice.
+    /// Segments sent again.
+    pub sent: u8,
+    /// Those of them of which the peer has not said that it got them twice.
     pub pending: u8,
     /// The window was reduced since.
     pub accounted: bool,
 }
 
 impl Probe {
+    /// How many of the front may be sent again beside the last.
+    pub fn front(sent: u8) -> usize {
+        usize::from(MOST.saturating_sub(sent + 1))
+    }
+
     /// The peer got so many segments twice; whether that is all of them, so that nothing had been lost.
     pub fn on_duplicates(&mut self, segments: u8) -> bool {
         self.pending = self.pending.saturating_sub(segments);
@@ -51,15 +60,16 @@ mod tests {
 
     const PROBE: Probe = Probe {
         end: Seq(100),
+        sent: 2,
         pending: 2,
         accounted: false,
     };
 
     #[test]
     fn the_timeout_is_between_one_and_a_quarter_and_one_and_a_half_round_trips() {
-        assert_eq!(timeout(100_000, 0), 135_000);
-        assert_eq!(timeout(100_000, 20_000), 150_000);
-        assert_eq!(timeout(100_000, 90_000), 160_000);
+        assert_eq!(timeout(100_000, 0), 130_000);
+        assert_eq!(timeout(100_000, 20_000), 145_000);
+        assert_eq!(timeout(100_000, 90_000), 155_000);
     }
 
     #[test]

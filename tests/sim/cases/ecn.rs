@@ -34,6 +34,8 @@ fn pair(
     for (index, ecn) in wants.into_iter().enumerate() {
         let mut config = net.config(index);
         config.ecn = ecn;
+        // The bounds below are for a sender that does not fill every queue.
+        config.send_buffer = 256 * 1024;
         config.congestion = congestion;
         net.reconfigure(index, config);
     }
@@ -118,7 +120,8 @@ fn the_window_is_reduced_once_in_a_round_trip() {
             let now = info(&net, plan, 0);
             if now.cwnd < before.cwnd {
                 assert!(now.ce_reported > before.ce_reported);
-                let least = before.cwnd / 2 - 2 * u64::from(now.mss);
+                // Halved; in slow start not all of it is in use.
+                let least = before.bytes_in_flight / 2 - 2 * u64::from(now.mss);
                 assert!(now.cwnd >= least, "{before:?} {now:?}");
                 assert!(net.now().since(reduced_at) >= 40 * MILLISECOND);
                 reduced_at = net.now();
@@ -135,7 +138,11 @@ fn the_window_is_reduced_once_in_a_round_trip() {
 #[test]
 fn acknowledgements_may_be_lost() {
     seeds("marks, lost acknowledgements", 3, |name, seed| {
-        let mut net = pair(name, seed, [true; 2], Algorithm::Cubic, marking);
+        let mut net = pair(name, seed, [true; 2], Algorithm::NewReno, || {
+            Link::new()
+                .marking_rate(2_500_000, 1_000_000, 15_000)
+                .delay(20 * MILLISECOND)
+        });
         net.link(
             1,
             0,
@@ -230,7 +237,7 @@ fn marks_on_everything_slow_their_own_direction_down_and_nothing_else() {
             let quick = net.open(1, 0, 0x8000_0001, 0, plan::upload(5_000_000));
             net.complete(60 * SECOND);
             assert!(took(&net, quick) < 4 * SECOND, "{}", took(&net, quick));
-            assert!(took(&net, slow) > SECOND, "{}", took(&net, slow));
+            assert!(took(&net, slow) > 600 * MILLISECOND, "{}", took(&net, slow));
             // Unmarked again, it recovers.
             net.link(0, 1, dropping());
             let (plan, ..) = upload(&mut net, 5_000_000, 60 * SECOND);
@@ -294,7 +301,8 @@ fn a_blackout_is_not_taken_for_a_path_that_drops_them() {
         });
         net.establish();
         let plan = net.open(0, 1, 1, 0, plan::upload(20_000_000));
-        net.pass(8 * SECOND);
+        // The last retransmission timeout has fired by then.
+        net.pass(12 * SECOND);
         let before = net.counters(0, 1).capable;
         net.pass(SECOND);
         assert!(net.counters(0, 1).capable > before + 100);
@@ -322,4 +330,34 @@ fn acknowledgements_in_marked_datagrams_do_not_count() {
         assert_eq!((client.ce_reported, client.ssthresh), (0, u64::MAX));
         net.complete(60 * SECOND);
     });
+}
+
+#[test]
+fn circuits_that_share_a_window_heed_marks_together() {
+    for congestion in ALL {
+        seeds(
+            &format!("coupled marks, {congestion:?}"),
+            1,
+            |name, seed| {
+                let mut net = Net::pair(name, seed, marking);
+                for index in 0..2 {
+                    let mut config = net.config(index);
+                    config.ecn = true;
+                    config.coupled = true;
+                    config.congestion = congestion;
+                    net.reconfigure(index, config);
+                }
+                net.establish();
+                let begin = net.now();
+                for number in 1..=10 {
+                    net.open(0, 1, number, 0, plan::upload(2_000_000));
+                }
+                net.complete(60 * SECOND);
+                assert!(net.now().since(begin) < 95 * SECOND / 10);
+                assert_eq!(net.counters(0, 1).dropped, 0);
+                assert!(net.counters(0, 1).touched > 0);
+                net.assert_clean();
+            },
+        );
+    }
 }
