@@ -17,8 +17,11 @@ const PROBED_FLIGHT: u64 = 120;
 /// The least duration of a probe, in per cent of the minimum round-trip time: where acknowledgements come in bursts, the
 /// flight is high at times whatever the rate.
 const PROBED_SPAN: u64 = 75;
-/// What a probe must find, in per cent of the estimate before it, for the next one to follow at once.
-const FOUND_MORE: u64 = 110;
+/// A probe that delivers more than this, in per cent of the round before it, has found bandwidth that is idle or another's:
+/// the next one lasts as long as the draft's. Alone on its path, a flow finds what the pacing margin left.
+const FOUND_MORE: u64 = 105;
+/// If it raises the estimate to more than this, in per cent, the next one follows at once.
+const FOUND_MUCH_MORE: u64 = 110;
 /// Doublings of the growth of inflight_longterm at most (section "ProbeBW Algorithm Details").
 const MAX_PROBE_UP_ROUNDS: u32 = 30;
 
@@ -30,6 +33,20 @@ pub(super) enum AckPhase {
     ProbeStarting,
     ProbeFeedback,
     ProbeStopping,
+}
+
+/// One probe for bandwidth.
+#[derive(Clone, Debug)]
+struct Probe {
+    since: Time,
+    /// It lasts as long as the draft's.
+    insists: bool,
+    /// The estimate before it.
+    estimate: u64,
+    /// What the round before it delivered at most, in octets per second; no bound if that was the application's doing.
+    before: u64,
+    /// The same of the probe.
+    found: u64,
 }
 
 /// The cycle of probing.
@@ -51,13 +68,10 @@ pub(super) struct Cycle {
     up_acked: u64,
     /// BBR.probe_up_acked_per_inc.
     up_acked_per_inc: u64,
-    up_since: Time,
-    /// The estimate before this probe, until its samples are in.
-    bw_before: Option<u64>,
-    /// The probe lasts as long as the draft's, for it finds more, or others keep a queue.
-    insists: bool,
+    /// The probe under way, until its samples are in.
+    probe: Option<Probe>,
     /// The last probe found more.
-    found_more: bool,
+    pub found_more: bool,
     random: u32,
 }
 
@@ -74,9 +88,7 @@ impl Cycle {
             up_rounds: 0,
             up_acked: 0,
             up_acked_per_inc: INFINITE,
-            up_since: Time(0),
-            bw_before: None,
-            insists: false,
+            probe: None,
             found_more: false,
             // Xorshift has no way out of zero.
             random: if seed == 0 { 0x9e37_79b9 } else { seed },
@@ -129,10 +141,17 @@ impl Bbr {
     /// StartProbeBW_UP().
     fn start_probe_bw_up(&mut self, now: Time, sample: &Sample) {
         self.cycle.ack_phase = AckPhase::ProbeStarting;
-        self.cycle.up_since = now;
-        self.cycle.bw_before = Some(self.max_bw.get());
-        self.cycle.insists = self.cycle.found_more || self.is_queue_standing();
-        self.cycle.found_more = false;
+        self.cycle.probe = Some(Probe {
+            since: now,
+            insists: self.cycle.found_more || self.is_queue_standing(),
+            estimate: self.max_bw.get(),
+            before: if sample.app_limited {
+                INFINITE
+            } else {
+                self.losses.bw_latest.max(sample.rate)
+            },
+            found: 0,
+        });
         self.start_round();
         self.full_bw.restart(sample.rate);
         self.state = State::ProbeBwUp;
@@ -209,17 +228,19 @@ impl Bbr {
     /// Whether this probe has put as much into the path as tells whether there is more bandwidth: the answer comes in
     /// the round after it.
     fn has_probed_enough(&self, ack: &Ack) -> bool {
-        !self.cycle.insists
-            && ack.now > self.cycle.up_since + scale(self.min_rtt.get(), PROBED_SPAN)
+        let span = scale(self.min_rtt.get(), PROBED_SPAN);
+        let probe = self.cycle.probe.as_ref();
+        probe.is_some_and(|probe| !probe.insists && ack.now > probe.since + span)
             && ack.in_flight >= self.bdp_at(self.max_bw.get(), PROBED_FLIGHT)
     }
 
-    /// Whether the probe that just ended raised the estimate by much. Asked once, when its samples are in.
-    fn has_found_more(&mut self) -> bool {
-        let before = self.cycle.bw_before.take();
-        self.cycle.found_more =
-            before.is_some_and(|bw| bw > 0 && self.max_bw.get() > scale(bw, FOUND_MORE));
-        self.cycle.found_more
+    /// The samples of the probe are in. True if it found so much that the next one should follow at once.
+    fn judge_probe(&mut self) -> bool {
+        let Some(probe) = self.cycle.probe.take() else {
+            return false;
+        };
+        self.cycle.found_more = probe.found > scale(probe.before, FOUND_MORE);
+        self.max_bw.get() > scale(probe.estimate, FOUND_MUCH_MORE)
     }
 
     /// RaiseInflightLongtermSlope(): twice as fast each round.
@@ -251,15 +272,18 @@ impl Bbr {
         if self.cycle.ack_phase == AckPhase::ProbeStarting && self.rounds.start {
             self.cycle.ack_phase = AckPhase::ProbeFeedback;
         }
+        if let Some(probe) = &mut self.cycle.probe {
+            probe.found = probe.found.max(sample.rate);
+        }
         if self.cycle.ack_phase == AckPhase::ProbeStopping && self.rounds.start {
             self.cycle.probe_samples = false;
             self.cycle.ack_phase = AckPhase::Init;
-            let found_more = self.has_found_more();
+            let found_much_more = self.judge_probe();
             if self.state.is_probe_bw() {
                 if !sample.app_limited {
                     self.max_bw.advance();
                 }
-                let goes_on = self.cycle.prev_probe_precautionary || found_more;
+                let goes_on = self.cycle.prev_probe_precautionary || found_much_more;
                 if goes_on && !self.cycle.prev_probe_too_high {
                     self.start_probe_bw_refill();
                     return true;

@@ -121,6 +121,7 @@ pub(super) struct Undo {
     bw_shortterm: u64,
     inflight_shortterm: u64,
     inflight_longterm: u64,
+    random_loss: u64,
 }
 
 impl Bbr {
@@ -366,6 +367,7 @@ impl Bbr {
             bw_shortterm: self.short.bw,
             inflight_shortterm: self.short.inflight,
             inflight_longterm: self.long.inflight,
+            random_loss: self.random_loss.share,
         });
     }
 
@@ -377,6 +379,8 @@ impl Bbr {
             self.short.bw = self.short.bw.max(undo.bw_shortterm);
             self.short.inflight = self.short.inflight.max(undo.inflight_shortterm);
             self.long.inflight = self.long.inflight.max(undo.inflight_longterm);
+            self.random_loss.lost = 0;
+            self.random_loss.share = self.random_loss.share.min(undo.random_loss);
             match undo.state {
                 Some(State::Startup) if self.state != State::Startup => {
                     self.full_bw.reached = false;

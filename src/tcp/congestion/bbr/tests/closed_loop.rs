@@ -83,6 +83,32 @@ fn the_standing_queue_is_small() {
     }
 }
 
+#[test]
+fn a_probe_of_a_flow_alone_makes_little_queue() {
+    for (mbit, rtt) in [(10, 50), (100, 20), (100, 50), (100, 200), (1000, 20)] {
+        let mut path = Path::single(mbit, rtt, 100);
+        path.run_until(20 * SECOND);
+        let delays = path.link.delays.iter().filter(|(at, _)| *at > 5 * SECOND);
+        let worst = delays.map(|(_, delay)| *delay).max().unwrap();
+        // The send quantum of a small product adds two segments.
+        let most = rtt * MILLISECOND / 4 + 2 * MSS * SECOND / (mbit * MBIT);
+        assert!(worst < most, "{mbit} Mbit/s, {rtt} ms: {worst} us");
+        let probes = path.flows[0].states.iter();
+        let probes = probes.filter(|(_, state)| *state == State::ProbeBwUp);
+        assert!(probes.count() >= 4, "{:?}", path.flows[0].states);
+    }
+}
+
+#[test]
+fn four_times_the_bandwidth_is_found_within_a_cycle_and_two_dozen_round_trips() {
+    let mut path = Path::single(50, 50, 200);
+    path.run_until(10 * SECOND);
+    path.link.rate = 200 * MBIT;
+    path.run_until(10 * SECOND + 3 * SECOND + 24 * 50 * MILLISECOND);
+    let bandwidth = path.flows[0].bbr.bandwidth();
+    assert!(bandwidth > 190 * MBIT, "{bandwidth}");
+}
+
 /// The first state after `from`, and when it began.
 fn since(flow: &Flow, state: State, from: Micros) -> Micros {
     flow.states

@@ -63,6 +63,46 @@ fn loss_below_the_threshold_changes_nothing() {
     }
 }
 
+/// Cruising for long with `percent` of what is sent lost; the pacing rate after it in thousandths of the bandwidth.
+fn pace_at_loss(script: &mut Script, percent: u64) -> u64 {
+    for _ in 0..200 {
+        script.bbr.cycle.rounds_since_probe = 0;
+        if script.state() != State::ProbeBwCruise {
+            script.rounds_until(State::ProbeBwCruise, STEADY, 40);
+        }
+        script.lose(percent * BDP / MSS / (100 - percent), 40 * BDP);
+        script.round(STEADY);
+    }
+    script.rounds_until(State::ProbeBwCruise, STEADY, 40);
+    script.bbr.pacing_rate() * 1000 / script.bbr.bandwidth()
+}
+
+#[test]
+fn what_is_lost_without_a_queue_is_sent_on_top() {
+    let pace = pace_at_loss(&mut Script::cruising(), 3);
+    assert!((990 * 100 / 98..=990 * 100 / 97).contains(&pace), "{pace}");
+    // Not more than is tolerated.
+    let mut script = Script::cruising();
+    script.bbr = script.bbr.with_loss_thresh(20);
+    let pace = pace_at_loss(&mut script, 3);
+    assert!(pace <= 990 * 100 / 98, "{pace}");
+}
+
+#[test]
+fn with_a_standing_queue_nothing_is_sent_on_top() {
+    let mut script = Script::cruising();
+    pace_at_loss(&mut script, 3);
+    let queued = Round {
+        rtt: RTT * 13 / 10,
+        ..STEADY
+    };
+    script.bbr.cycle.rounds_since_probe = 0;
+    script.round(queued);
+    script.round(queued);
+    assert_eq!(script.state(), State::ProbeBwCruise);
+    assert_eq!(script.bbr.pacing_rate(), script.bbr.bandwidth() * 99 / 100);
+}
+
 #[test]
 fn with_a_standing_queue_any_loss_while_cruising_counts() {
     for (rtt, lowered) in [(RTT * 124 / 100, false), (RTT * 126 / 100, true)] {

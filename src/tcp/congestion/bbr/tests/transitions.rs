@@ -240,15 +240,97 @@ fn refill_forgets_the_short_term_and_lasts_one_round() {
 }
 
 #[test]
-fn up_ends_when_three_rounds_find_no_more() {
+fn up_ends_when_a_fifth_of_the_product_is_queued() {
     let mut script = Script::probing();
+    let round = |in_flight| Round {
+        in_flight,
+        ..STEADY
+    };
+    assert_eq!(script.round(round(BDP * 6 / 5 - 1)), State::ProbeBwUp);
+    assert_eq!(script.round(round(BDP * 6 / 5)), State::ProbeBwDown);
+
+    // Too early: where acknowledgements come in bursts, the flight is high at times whatever the rate.
+    let mut script = Script::probing();
+    let early = Round {
+        rtt: RTT / 2,
+        ..round(2 * BDP)
+    };
+    assert_eq!(script.round(early), State::ProbeBwUp);
+}
+
+/// Probing, the last probe having found more.
+fn insisting() -> Script {
+    let mut script = Script::cruising();
+    script.bbr.cycle.found_more = true;
+    script.rounds_until(State::ProbeBwUp, STEADY, 40);
+    script
+}
+
+/// Otherwise what the draft has, always.
+#[test]
+fn up_ends_when_three_rounds_find_no_more_if_the_last_probe_found_more_or_a_queue_stood() {
     let pushed = Round {
         in_flight: BDP * 5 / 4,
         ..STEADY
     };
-    assert_eq!(script.round(pushed), State::ProbeBwUp);
-    assert_eq!(script.round(pushed), State::ProbeBwUp);
+    let queued = Round {
+        rtt: RTT * 13 / 10,
+        ..pushed
+    };
+    let mut queue = Script::cruising();
+    queue.rounds_until(State::ProbeBwUp, queued, 40);
+    for (mut script, round) in [(insisting(), pushed), (queue, queued)] {
+        assert_eq!(script.round(round), State::ProbeBwUp);
+        assert_eq!(script.round(round), State::ProbeBwUp);
+        assert_eq!(script.round(round), State::ProbeBwDown);
+    }
+}
+
+/// A short probe, whose samples are `percent` of the rate before; the state after them.
+fn found(script: &mut Script, percent: u64) -> State {
+    let pushed = Round {
+        in_flight: BDP * 5 / 4,
+        ..STEADY
+    };
     assert_eq!(script.round(pushed), State::ProbeBwDown);
+    script.round(Round {
+        rate: RATE * percent / 100,
+        ..pushed
+    })
+}
+
+#[test]
+fn a_probe_that_finds_much_more_is_followed_by_another_at_once() {
+    let mut script = Script::probing();
+    assert_eq!(found(&mut script, 110), State::ProbeBwDown);
+    let mut script = Script::probing();
+    assert_eq!(found(&mut script, 112), State::ProbeBwRefill);
+    assert_eq!(script.round(STEADY), State::ProbeBwUp);
+    let pushed = Round {
+        in_flight: 2 * BDP,
+        ..STEADY
+    };
+    assert_eq!(
+        script.round(pushed),
+        State::ProbeBwUp,
+        "this time it insists"
+    );
+}
+
+#[test]
+fn a_probe_that_finds_more_makes_the_next_one_insist_unless_the_application_was_the_limit() {
+    for (percent, app_limited, more) in
+        [(104, false, false), (107, false, true), (107, true, false)]
+    {
+        let mut script = Script::cruising();
+        let round = Round {
+            app_limited,
+            ..STEADY
+        };
+        script.rounds_until(State::ProbeBwUp, round, 40);
+        assert_eq!(found(&mut script, percent), State::ProbeBwDown);
+        assert_eq!(script.bbr.cycle.found_more, more, "{percent} {app_limited}");
+    }
 }
 
 #[test]
@@ -346,6 +428,21 @@ fn probe_rtt_comes_when_the_minimum_is_old_and_ends_after_a_round_at_half_the_fl
     for _ in 0..20 {
         assert_ne!(script.round(higher), State::ProbeRtt);
     }
+}
+
+#[test]
+fn a_cruise_without_a_queue_keeps_the_minimum() {
+    let mut script = Script::cruising();
+    let with_rtt = |rtt| Round { rtt, ..STEADY };
+    for _ in 0..30 {
+        script.round(with_rtt(RTT + 5_000));
+    }
+    script.rounds_until(State::ProbeBwCruise, with_rtt(RTT + 5_000), 10);
+    // A thirty-second more than the minimum counts as the minimum.
+    script.round(with_rtt(RTT + 3_000));
+    let due = script.rounds_until(State::ProbeRtt, with_rtt(RTT + 5_000), 60);
+    assert!((47..=49).contains(&due), "{due}");
+    assert_eq!(script.bbr.min_rtt(), RTT);
 }
 
 #[test]
