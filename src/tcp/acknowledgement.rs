@@ -149,12 +149,13 @@ impl Tcb {
                 rate: delivery.rate,
             });
         }
-        if ce > 0 && self.ecn.reduces(una, self.snd_nxt) {
+        if ce > 0 && self.ecn.reduces(self.snd_nxt) {
             // In recovery it was reduced already, and a common window sees to itself.
             if self.recovery.is_none() && self.signals.is_none() {
                 self.congestion.on_marked(prior_in_flight);
             }
         }
+        self.ecn.on_acknowledged(una);
         self.arm_tail();
 
         if self.fin_sent && una == self.snd_nxt {
@@ -181,7 +182,6 @@ impl Tcb {
         self.snd_una = una;
         // What was waited for is forgotten when it has come: 2 GiB later it would lie ahead again.
         self.filled = self.filled.filter(|&end| una <= end);
-        self.ecn.on_advance(una);
         self.rack.on_advance(una);
         let data_end = self.queue_start + self.queue.len() as u32;
         let data = una.min(data_end);
