@@ -151,7 +151,8 @@ fn acknowledgements_may_be_lost() {
         );
         net.establish();
         let (_, sender, receiver) = upload(&mut net, 10_000_000, 60 * SECOND);
-        assert_eq!(net.counters(0, 1).dropped, 0);
+        // What is sent again, after so many lost acknowledgements, may not be marked.
+        assert!(net.counters(0, 1).dropped <= sender.segments_retransmitted);
         assert!(receiver.ce_received > 0);
         // All but those on the way.
         assert!(
@@ -298,7 +299,7 @@ fn a_blackout_is_not_taken_for_a_path_that_drops_them() {
             marking().blackout(start + 2 * SECOND, start + 6 * SECOND)
         });
         net.establish();
-        let plan = net.open(0, 1, 1, 0, plan::upload(20_000_000));
+        let plan = net.open(0, 1, 1, 0, plan::upload(30_000_000));
         // The last retransmission timeout has fired by then.
         net.pass(12 * SECOND);
         let before = net.counters(0, 1).capable;
