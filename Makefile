@@ -86,6 +86,11 @@ check: check-packages library ## run all tests (tools/check names the parts)
 check-packages:
 	tools/packages check
 
+.PHONY: sim
+sim: ## 10,000 random simulations, relays and TCP alone, and 10,000 of each TCP property: minutes (SIM_RUNS=10000)
+	UTCP_SIM_RUNS=$(or $(SIM_RUNS),10000) $(CARGO) test --locked --test sim anything_between -- --nocapture
+	PROPTEST_CASES=$(or $(SIM_RUNS),10000) $(CARGO) test --locked --lib tcp::tests::p
+
 .PHONY: lint
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check

@@ -114,7 +114,9 @@ impl Rig {
             max_circuits: MAX_CIRCUITS,
             send_buffer: input.choose(&[262_144, 4_096, 65_536]),
             receive_buffer: input.choose(&[4 << 20, 4_096, 65_536]),
-            congestion: input.choose(&[Algorithm::Cubic, Algorithm::NewReno]),
+            congestion: input.choose(&[Algorithm::Cubic, Algorithm::NewReno, Algorithm::Bbr]),
+            coupled: bits & 32 != 0,
+            ecn: bits & 64 != 0,
             datagram_size: input.choose(&[1_432, 576, 1_200]),
             memory_budget: budget,
             ..RELAY.config()
@@ -247,6 +249,9 @@ impl Rig {
             options.window_scale = (bits & 2 != 0).then(|| input.u8());
             options.sack_permitted = bits & 4 != 0;
             options.circuit_number = (bits & 8 == 0).then(|| u32::from(input.u8()));
+            options.ce_count = (bits & 16 != 0).then_some(0);
+        } else if how & 0x40 != 0 {
+            options.ce_count = Some(u32::from(input.u16()));
         }
         if how & 0x10 != 0 {
             for _ in 0..input.u8() % 5 {
@@ -305,7 +310,9 @@ impl Rig {
         let mut datagram = Vec::new();
         let sealed = self.session.seal(plain, &mut datagram).is_ok();
         if sealed {
-            self.endpoint.inject(self.now, self.address, &datagram, 0);
+            // The script says it with the last octet; that of the datagram is not the same in each run.
+            let ecn = plain.last().map_or(0, |octet| octet & 3);
+            self.endpoint.inject(self.now, self.address, &datagram, ecn);
         }
         sealed
     }

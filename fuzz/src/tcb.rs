@@ -62,11 +62,11 @@ impl Rig {
             mss: input.choose(&[1_376, 520, 1_200, 9_000]),
             send_buffer: input.choose(&[65_536, 4_096, 262_144, 1 << 20]),
             receive_buffer: input.choose(&[4 << 20, 4_096, 65_535, 65_536, 1 << 20, 1 << 30]),
-            congestion: input.choose(&[Algorithm::Cubic, Algorithm::NewReno]),
+            congestion: input.choose(&[Algorithm::Cubic, Algorithm::NewReno, Algorithm::Bbr]),
             dead_timeout: input.choose(&[180, 1, 60]) * SECOND,
             srtt: input.choose(&[0, 1, 50_000, 3_000_000]),
             rttvar: input.choose(&[0, 1, 20_000]),
-            ecn: false,
+            ecn: kind & 8 != 0,
         };
         let (iss, irs) = (Seq(input.u32()), Seq(input.u32()));
         let mut pool = Pool::new(if kind & 1 == 0 { 64 << 20 } else { 32 << 10 });
@@ -77,7 +77,8 @@ impl Rig {
             let n = usize::from(input.u16()) % 2_000;
             let payload = octets(THEIRS, 0, n);
             let syn = Segment {
-                flags: Flags(input.u8() & Flags::FIN.0).with(Flags::SYN),
+                flags: Flags(input.u8() & (Flags::FIN.0 | Flags::ECE.0 | Flags::CWR.0))
+                    .with(Flags::SYN),
                 seq: irs,
                 ack: Seq(0),
                 window: input.u16(),
@@ -170,6 +171,8 @@ impl Rig {
         if how & 0x40 != 0 {
             if flags.has(Flags::SYN) {
                 options = syn_options(input);
+            } else if window & 2 != 0 {
+                options.ce_count = Some(u32::from(window));
             }
             for _ in 0..input.u8() % 5 {
                 let start = self.una + u32::from(input.u16());
@@ -194,7 +197,7 @@ impl Rig {
             window,
             options,
             payload: &payload,
-            ce: false,
+            ce: window & 1 != 0,
         };
         self.reset_came |= flags.has(Flags::RST);
         let before = self.tcb.snd_nxt();
@@ -237,7 +240,7 @@ impl Rig {
 
     fn configure(&mut self, input: &mut Input<'_>) {
         let octets = 4_096 << (input.u8() % 10);
-        match input.u8() % 4 {
+        match input.u8() % 7 {
             0 => {
                 self.tcb.set_send_buffer(octets);
                 self.send_buffer = self.send_buffer.max(octets);
@@ -247,9 +250,18 @@ impl Rig {
                 self.receive_buffer = self.receive_buffer.max(octets);
             }
             2 => self.tcb.set_rate(octets as u64 - 4_096),
-            _ => {
-                let algorithms = [Algorithm::NewReno, Algorithm::Cubic];
+            3 => {
+                let algorithms = [Algorithm::NewReno, Algorithm::Cubic, Algorithm::Bbr];
                 self.tcb.set_congestion(input.choose(&algorithms));
+            }
+            4 => self.tcb.set_coupled(self.now, octets > 65_536),
+            5 => {
+                self.tcb.take_signals();
+            }
+            _ => {
+                let mss = input.choose(&[300, 520, 1_200, 9_000]);
+                self.tcb.set_path_mss(mss.min(self.mss));
+                self.tcb.path_shrank(self.now);
             }
         }
     }
@@ -368,6 +380,7 @@ fn syn_options(input: &mut Input<'_>) -> Options {
         mss: (bits & 1 != 0).then(|| input.u16()),
         window_scale: (bits & 2 != 0).then(|| input.u8()),
         sack_permitted: bits & 4 != 0,
+        ce_count: (bits & 8 != 0).then_some(0),
         ..Options::default()
     }
 }

@@ -117,9 +117,14 @@ pub fn seeds(name: &str, count: u64, mut case: impl FnMut(&str, u64)) {
     let base = name
         .bytes()
         .fold(0, |hash, octet| mix(hash ^ u64::from(octet)));
-    for index in 0..number("UTCP_SIM_RUNS").unwrap_or(count) {
+    let runs = number("UTCP_SIM_RUNS");
+    let count = runs.unwrap_or(count);
+    for index in 0..count {
         // Short enough to be typed.
         case(name, mix(base + index) & 0xffff_ffff);
+        if runs.is_some() && (index + 1) % 500 == 0 {
+            eprintln!("case {name}: {} of {count} seeds", index + 1);
+        }
     }
 }
 

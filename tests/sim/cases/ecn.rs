@@ -151,8 +151,8 @@ fn acknowledgements_may_be_lost() {
         );
         net.establish();
         let (_, sender, receiver) = upload(&mut net, 10_000_000, 60 * SECOND);
-        // What is sent again, because acknowledgements are late, may not be marked: the queue drops it.
-        assert!(net.counters(0, 1).dropped <= 3);
+        // What is sent again, after so many lost acknowledgements, may not be marked.
+        assert!(net.counters(0, 1).dropped <= sender.segments_retransmitted);
         assert!(receiver.ce_received > 0);
         // All but those on the way.
         assert!(

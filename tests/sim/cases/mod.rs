@@ -8,6 +8,7 @@ mod impairment;
 mod lifecycle;
 mod mtu;
 mod peers;
+mod random;
 mod resources;
 mod restart;
 mod scripts;

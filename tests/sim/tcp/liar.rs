@@ -74,8 +74,8 @@ impl Liar {
 }
 
 impl Tcp for Liar {
-    fn inject(&mut self, now: Time, packet: &[u8]) {
-        self.inner.inject(now, packet);
+    fn inject(&mut self, now: Time, packet: &[u8], ce: bool) {
+        self.inner.inject(now, packet, ce);
     }
 
     fn poll(&mut self, now: Time) -> Vec<Vec<u8>> {

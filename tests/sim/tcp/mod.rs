@@ -3,6 +3,7 @@
 mod cases;
 mod liar;
 mod ours;
+mod random;
 mod smol;
 
 use std::cmp::Reverse;
@@ -12,7 +13,7 @@ use std::net::SocketAddr;
 use utcp::error::CloseReason;
 use utcp::time::{Micros, SECOND, Time};
 
-use crate::link::{Link, Packet};
+use crate::link::{CE, Link, Packet};
 use crate::rng::{Rng, mix};
 use crate::stream::Stream;
 
@@ -28,7 +29,8 @@ pub enum Read {
 
 /// One TCP connection at one end, whoever wrote it.
 pub trait Tcp {
-    fn inject(&mut self, now: Time, packet: &[u8]);
+    /// `ce`: a router has marked it.
+    fn inject(&mut self, now: Time, packet: &[u8], ce: bool);
     /// Does what is due; gives the packets to be sent.
     fn poll(&mut self, now: Time) -> Vec<Vec<u8>>;
     fn deadline(&mut self, now: Time) -> Time;
@@ -170,8 +172,8 @@ impl Pair {
                 let packet = Packet {
                     from: address(index),
                     to: address(1 - index),
+                    ecn: data[1] & 3,
                     data,
-                    ecn: 0,
                 };
                 self.links[index].enter(&packet);
                 self.fly(self.now, index, 0, packet);
@@ -272,7 +274,8 @@ impl Pair {
             let Reverse((_, order, from, stage)) = self.flying.pop().expect("peeked");
             let packet = self.packets[order as usize].take().expect("flies once");
             if stage == self.links[from].stages() {
-                self.ends[1 - from].tcp.inject(self.now, &packet.data);
+                let ce = packet.ecn == CE;
+                self.ends[1 - from].tcp.inject(self.now, &packet.data, ce);
                 touched[1 - from] = true;
                 continue;
             }

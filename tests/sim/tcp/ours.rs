@@ -1,5 +1,6 @@
 //! Our TCP, translated to TCP/IP packets and back.
 
+use smoltcp::wire::Ipv4Packet;
 use utcp::endpoint::Role;
 use utcp::error::{CloseReason, Error};
 use utcp::pool::Pool;
@@ -15,6 +16,9 @@ use super::{Read, Tcp, address};
 
 /// Packets of one poll, at most; the rest comes at the next.
 const BATCH: usize = 64;
+
+/// Routers may mark it (RFC 3168 section 5).
+const ECT_0: u8 = 2;
 
 /// Octets of IP and TCP header within an MTU of 1,500.
 const HEADERS: u16 = 40;
@@ -92,7 +96,7 @@ impl Ours {
 }
 
 impl Tcp for Ours {
-    fn inject(&mut self, now: Time, packet: &[u8]) {
+    fn inject(&mut self, now: Time, packet: &[u8], ce: bool) {
         self.now = now;
         // Damaged on the way: TCP's checksum finds it.
         let Ok((flow, raw)) = from_packet(packet, Role::Client) else {
@@ -102,7 +106,8 @@ impl Tcp for Ours {
         let mut datagram = Vec::new();
         begin(&mut datagram);
         assert!(RawSegment::encode(&raw, &mut datagram));
-        let (_, segment) = segments(&datagram).next().expect("one segment");
+        let (_, mut segment) = segments(&datagram).next().expect("one segment");
+        segment.ce = ce;
         let Some(tcb) = &mut self.tcb else {
             use utcp::tcp::segment::Flags;
             if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) {
@@ -145,7 +150,13 @@ impl Tcp for Ours {
                 payload: &payload,
                 ce: false,
             };
-            out.push(self.packet(&segment));
+            let mut packet = self.packet(&segment);
+            if plan.ect {
+                let mut ip = Ipv4Packet::new_unchecked(&mut packet);
+                ip.set_ecn(ECT_0);
+                ip.fill_checksum();
+            }
+            out.push(packet);
             tcb.commit(now, &plan);
         }
         tcb.settle(now);

@@ -121,7 +121,7 @@ impl Smol {
 }
 
 impl Tcp for Smol {
-    fn inject(&mut self, _: Time, packet: &[u8]) {
+    fn inject(&mut self, _: Time, packet: &[u8], _: bool) {
         self.queues.incoming.push_back(packet.to_vec());
     }
 
