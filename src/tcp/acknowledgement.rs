@@ -116,11 +116,13 @@ impl Tcb {
         }
         self.judge_probe(now, una);
         if self.recovery.is_some_and(|r| una >= r.end) {
-            if self.recovery.is_some_and(|r| r.prr.is_some()) {
+            let fast = self.recovery.is_some_and(|r| r.prr.is_some());
+            if fast {
                 self.rack.on_recovered();
-                if self.signals.is_none() {
-                    self.congestion.on_recovered(now);
-                }
+            }
+            // After a timeout slow start goes on, but BBR takes up the window that it had.
+            if (fast || !self.congestion.uses_prr()) && self.signals.is_none() {
+                self.congestion.on_recovered(now);
             }
             self.recovery = None;
         }
