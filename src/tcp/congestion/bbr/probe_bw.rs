@@ -11,14 +11,16 @@ const PROBE_WAIT_SPREAD: Micros = SECOND;
 /// The most round trips from one probe to the next, so that Reno and CUBIC flows of the same window fare as well
 /// (T_reno_bound, the same section).
 const RENO_ROUNDS: u64 = 63;
-/// The flight, in per cent of the bandwidth-delay product, at which a probe has asked enough: a fifth of the product then
-/// waits at the bottleneck, or, if there is more bandwidth, the samples of this flight are higher by as much.
+/// The flight, in per cent of the bandwidth-delay product, at which a probe has asked enough: a fifth of the
+/// product then waits at the bottleneck, or, if there is more bandwidth, the samples of this flight are higher by
+/// as much.
 const PROBED_FLIGHT: u64 = 120;
-/// The least duration of a probe, in per cent of the minimum round-trip time: where acknowledgements come in bursts, the
-/// flight is high at times whatever the rate.
+/// The least duration of a probe, in per cent of the minimum round-trip time: where acknowledgements come in
+/// bursts, the flight is high at times whatever the rate.
 const PROBED_SPAN: u64 = 75;
-/// A probe that delivers more than this, in per cent of the round before it, has found bandwidth that is idle or another's:
-/// the next one lasts as long as the draft's. Alone on its path, a flow finds what the pacing margin left.
+/// A probe that delivers more than this, in per cent of the round before it, has found bandwidth that is idle or
+/// another's: the next one lasts as long as the draft's. Alone on its path, a flow finds what the pacing margin
+/// left.
 const FOUND_MORE: u64 = 105;
 /// If it raises the estimate to more than this, in per cent, the next one follows at once.
 const FOUND_MUCH_MORE: u64 = 110;

@@ -10,9 +10,9 @@ const MIN_RTT_FILTER_LEN: Micros = 10 * SECOND;
 /// How long without a lower sample until ProbeRTT (BBR.ProbeRTTInterval, section "Parameters for Scheduling
 /// ProbeRTT"). All BBR flows use the same, so that they empty the queue together.
 const PROBE_RTT_INTERVAL: Micros = 5 * SECOND;
-/// A sample within this part of the minimum, while cruising, shows that there is no queue to speak of: the minimum is as
-/// good as seen again. The draft wants a lower one, which a sender alone on its path,
-/// that keeps no queue, never gets: it would halve its flight every five seconds for nothing.
+/// A sample within this part of the minimum, while cruising, shows that there is no queue to speak of: the minimum
+/// is as good as seen again. The draft wants a lower one, which a sender alone on its path, that keeps no queue,
+/// never gets: it would halve its flight every five seconds for nothing.
 const NO_QUEUE: Micros = 32;
 /// How long the flight is held small (BBR.ProbeRTTDuration, the same section).
 const PROBE_RTT_DURATION: Micros = 200 * MILLISECOND;
