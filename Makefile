@@ -87,9 +87,11 @@ check-packages:
 	tools/packages check
 
 .PHONY: sim
-sim: ## 10,000 random simulations, relays and TCP alone, and 10,000 of each TCP property: minutes (SIM_RUNS=10000)
-	UTCP_SIM_RUNS=$(or $(SIM_RUNS),10000) $(CARGO) test --locked --test sim anything_between -- --nocapture
-	PROPTEST_CASES=$(or $(SIM_RUNS),10000) $(CARGO) test --locked --lib tcp::tests::p
+sim: SIM_RUNS ?= 10000
+sim: ## long simulations, minutes: SIM_RUNS=10000 seeds of relays and of TCP alone, each property as often, each case 10 times
+	UTCP_SIM_RUNS=$(SIM_RUNS) $(CARGO) test --locked --test sim anything_between -- --nocapture
+	PROPTEST_CASES=$(SIM_RUNS) $(CARGO) test --locked --lib -- tcp::tests::pair tcp::tests::peer --nocapture
+	UTCP_SIM_RUNS=10 $(CARGO) test --locked --test sim -- --skip anything_between
 
 .PHONY: lint
 lint: ## formatting and clippy, warnings are errors

@@ -383,9 +383,11 @@ impl Tcb {
         Some(plan)
     }
 
-    /// Whether the peer's window has room for new data.
+    /// Whether the peer's window has room for new data, and enough of it.
     fn can_send_new(&self) -> bool {
-        self.unsent() > 0 && self.snd_wnd > self.snd_nxt - self.snd_una
+        let usable = self.snd_wnd.saturating_sub(self.snd_nxt - self.snd_una);
+        let wanted = self.unsent().min(u32::from(self.mss));
+        wanted > 0 && usable >= wanted.min((self.max_snd_wnd / 2).max(1))
     }
 
     fn plan_ack(&self, memory: u64) -> Option<Plan> {

@@ -145,6 +145,10 @@ impl Tcb {
         if self.board.in_flight() == 0 && self.board.has_lost() {
             // It waits for the window that siblings share, or for its pace: nothing is out that could be late.
             self.retransmit_at = now + self.rtt.rto();
+            if let Some(recovery) = &mut self.recovery {
+                // Nor for new data to show whether anything was lost: none was sent.
+                recovery.frto = None;
+            }
             return;
         }
         self.counters.timeouts += 1;

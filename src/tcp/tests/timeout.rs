@@ -100,6 +100,16 @@ fn a_duplicate_after_the_new_data_shows_that_something_was() {
 }
 
 #[test]
+fn new_data_that_the_peers_window_does_not_let_out_is_not_waited_for() {
+    let mut s = timed_out();
+    s.advance(60 * MILLISECOND);
+    // Room for half a segment beyond what is outstanding.
+    s.ack(ISS + 1_001, 4_480 >> 7);
+    let again: Vec<u32> = s.run(RTT).into_iter().map(|o| o.1).collect();
+    assert_eq!(again, [ISS + 1_001, ISS + 2_001]);
+}
+
+#[test]
 fn with_nothing_new_to_send_the_rest_is_sent_again_in_slow_start() {
     let mut s = Script::established();
     s.write(5_000);
