@@ -152,7 +152,8 @@ impl Tcb {
     pub fn plan(&self, now: Time, allowance: impl Into<Allowance>) -> Option<Plan> {
         let Allowance { memory, window } = allowance.into();
         let fit = |mut plan: Plan| {
-            if u64::from(plan.sequence_space()) <= window {
+            // SYN and FIN take no room of their own in the network, but do not leave where there is none.
+            if plan.payload as u64 <= window && (window > 0 || plan.sequence_space() == 0) {
                 return Some(plan);
             }
             // The peer's SYN is answered whatever the siblings do: he may wait for it with all that he has.

@@ -66,6 +66,7 @@ impl Circuits {
         }
         let memory = shared.pool.available();
         self.ect = false;
+        let mut stuck = false;
         while let Some((wire, line)) = self.turn(now) {
             let Some(circuit) = self.circuits.get(&wire).filter(|c| !c.buried) else {
                 self.end_turn(wire, line);
@@ -96,6 +97,7 @@ impl Circuits {
                 self.update_timer(wire, shared);
                 if line.is_some() && held_back.is_some() {
                     // At the head of its line, for which there is not enough room.
+                    stuck = true;
                     break;
                 }
                 continue;
@@ -131,6 +133,8 @@ impl Circuits {
             self.add_delayed_acks(now, memory, out);
         }
         self.look_at_gates(now);
+        // Nothing changes that before something is heard: to look again at once would be to spin.
+        self.passable &= !stuck;
         if let Some(group) = &mut self.group
             && self.waiting[Gate::Window as usize].is_empty()
             && !group.is_full()

@@ -141,6 +141,26 @@ fn a_rate_cap_and_a_small_window_hold_both() {
 }
 
 #[test]
+fn a_full_segment_with_the_fin_fits_where_a_full_segment_fits() {
+    let mut s = Script::established();
+    s.write(2_000);
+    s.tcb.finish();
+    let mut plan = |window: u64| {
+        let allowance = Allowance {
+            memory: u64::MAX,
+            window,
+        };
+        let plan = s.tcb.plan(s.now, allowance)?;
+        s.tcb.commit(s.now, &plan);
+        Some((plan.payload, plan.flags.has(Flags::FIN)))
+    };
+    assert_eq!(plan(999), None);
+    assert_eq!(plan(1_000), Some((1_000, false)));
+    assert_eq!(plan(0), None);
+    assert_eq!(plan(1_000), Some((1_000, true)));
+}
+
+#[test]
 fn a_window_of_its_own_after_a_common_one_is_a_window() {
     for algorithm in [Algorithm::NewReno, Algorithm::Cubic, Algorithm::Bbr] {
         let mut s = Script::established_with(

@@ -18,7 +18,7 @@ mod windows;
 use super::congestion::Algorithm;
 use super::segment::{Flags, Options, SackBlocks, Segment};
 use super::seq::Seq;
-use super::{Rejected, Settings, State, Tcb};
+use super::{Allowance, Rejected, Settings, State, Tcb};
 use crate::error::{CloseReason, Error};
 use crate::pool::Pool;
 use crate::time::{MILLISECOND, Micros, SECOND, Time};

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::pool::Block;
+use crate::tcp::Reset;
 use crate::tcp::recovery::rate::RateEstimator;
-use crate::tcp::{Allowance, Reset};
 
 /// Octets that siblings leave in the network to a circuit that shares their window.
 const COMMON_WINDOW: u64 = 30_000;
