@@ -521,7 +521,8 @@ impl Tcb {
     /// After the last plan of a round: sets the timers of what could not go out.
     pub fn settle(&mut self, now: Time) {
         let allowed = self.pacing_allows(now);
-        let waiting = self.unsent() > 0 || self.board.has_lost();
+        let fin = self.fin_queued && !self.fin_sent && self.state.may_send();
+        let waiting = self.unsent() > 0 || self.board.has_lost() || fin;
         self.pace_at = if waiting && !allowed {
             self.pacer.wake_at(now)
         } else {

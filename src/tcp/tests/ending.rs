@@ -131,6 +131,23 @@ fn a_reset_after_the_end_does_not_make_an_end_of_what_was_not_read() {
 }
 
 #[test]
+fn a_fin_that_pacing_holds_back_leaves_when_its_time_comes() {
+    let mut s = Script::established();
+    s.tcb.set_rate(10_000);
+    s.write(4_000);
+    while s.tcb.snd_nxt() != Seq(ISS + 4_001) {
+        s.ack(s.tcb.snd_nxt().0, 2_000);
+        s.run(10 * MILLISECOND);
+    }
+    s.ack(ISS + 4_001, 2_000);
+    s.tcb.finish();
+    assert_eq!(s.sent_short(), []);
+    assert_ne!(s.tcb.deadline(), Time::NEVER);
+    s.run(SECOND);
+    assert_eq!(s.tcb.state(), State::FinWait1);
+}
+
+#[test]
 fn a_lost_fin_is_probed_like_data() {
     let mut s = Script::established();
     s.write(100);

@@ -486,10 +486,10 @@ impl Rig {
 
     /// Time passes, until `until` or until nothing is left to do.
     fn pass(&mut self, until: Time) {
+        for index in 0..2 {
+            self.serve(index);
+        }
         loop {
-            for index in 0..2 {
-                self.serve(index);
-            }
             let timers = self.ends.iter().filter_map(|end| end.tcb.as_ref());
             let timer = timers.map(Tcb::deadline).min().unwrap_or(Time::NEVER);
             let arrival = self.flying.peek().map_or(Time::NEVER, |p| p.0.at);
@@ -500,11 +500,20 @@ impl Rig {
             }
             self.now = self.now.max(next);
             self.count();
+            // No end is looked at unless it has asked for it, or something has arrived.
+            let mut due = [0, 1].map(|index: usize| {
+                let tcb = self.ends[index].tcb.as_ref();
+                tcb.is_some_and(|t| t.deadline() <= self.now)
+            });
             while self.flying.peek().is_some_and(|p| p.0.at <= self.now) {
                 let Some(Reverse(packet)) = self.flying.pop() else {
                     break;
                 };
                 self.arrive(packet.to, packet.index);
+                due[packet.to] = true;
+            }
+            for index in (0..2).filter(|&index| due[index]) {
+                self.serve(index);
             }
         }
     }
@@ -530,19 +539,21 @@ impl Rig {
         for index in 0..2 {
             self.act(index, Act::Memory(0));
             self.act(index, Act::Read(usize::MAX));
-            self.act(index, Act::Rate(0));
             self.act(index, Act::SendBuffer(100_000));
             self.act(index, Act::ReceiveBuffer(100_000));
             self.act(index, Act::Finish);
         }
-        let end = self.now + LONGEST / 2;
-        while self.now < end && !self.ends.iter().all(End::is_over) {
-            self.pass(self.now + SECOND);
-            // One that only waits for the other's end does not learn of a reset that got lost, unless it asks.
-            for index in 0..2 {
-                self.act(index, Act::Probe);
+        self.pass(self.now + LONGEST / 4);
+        // One that only waits for the other's end does not learn of a reset that got lost, unless it asks.
+        for _ in 0..150 {
+            if self.is_violent() {
+                for index in 0..2 {
+                    self.act(index, Act::Probe);
+                }
+                self.pass(self.now + SECOND);
             }
         }
+        self.pass(self.now + LONGEST / 4);
         for (index, end) in self.ends.iter().enumerate() {
             assert!(
                 end.is_over(),
@@ -555,8 +566,13 @@ impl Rig {
         self.settled();
     }
 
+    /// An end did not wait for what the other had to say.
+    fn is_violent(&self) -> bool {
+        self.ends.iter().any(|end| end.aborted || end.closed)
+    }
+
     fn settled(&mut self) {
-        let violent = self.ends.iter().any(|end| end.aborted || end.closed);
+        let violent = self.is_violent();
         for end in &mut self.ends {
             let Some(tcb) = &mut end.tcb else { continue };
             assert_eq!(tcb.state(), State::Closed);
