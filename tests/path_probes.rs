@@ -207,15 +207,7 @@ impl Pair {
         while let Some(plan) = self.tcb.plan(self.now, self.pool.available()) {
             let mut payload = Vec::new();
             self.tcb.payload(&plan, &mut payload);
-            let segment = Segment {
-                flags: plan.flags,
-                seq: plan.seq,
-                ack: plan.ack,
-                window: plan.window,
-                options: plan.options,
-                payload: &payload,
-                ce: false,
-            };
+            let segment = plan.segment(&payload);
             let mut plain = Vec::new();
             tortp::begin(&mut plain);
             tortp::encode(0, &segment, &mut plain);

@@ -592,15 +592,7 @@ impl Rig {
             while let Some(plan) = honest.tcb.plan(self.now, self.pool.available()) {
                 let mut payload = Vec::new();
                 honest.tcb.payload(&plan, &mut payload);
-                let segment = Segment {
-                    flags: plan.flags,
-                    seq: plan.seq,
-                    ack: plan.ack,
-                    window: plan.window,
-                    options: plan.options,
-                    payload: &payload,
-                    ce: false,
-                };
+                let segment = plan.segment(&payload);
                 let mut plain = Vec::new();
                 tortp::begin(&mut plain);
                 tortp::encode(wire, &segment, &mut plain);

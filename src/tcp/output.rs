@@ -139,6 +139,19 @@ impl Plan {
         self.kind == Kind::Again
     }
 
+    /// The segment, with its payload as [`Tcb::payload`] gives it.
+    pub fn segment<'a>(&self, payload: &'a [u8]) -> Segment<'a> {
+        Segment {
+            flags: self.flags,
+            seq: self.seq,
+            ack: self.ack,
+            window: self.window,
+            options: self.options,
+            payload,
+            ce: false,
+        }
+    }
+
     /// Octets of sequence space: of the windows, that is how much it takes.
     pub fn sequence_space(&self) -> u32 {
         self.payload as u32
@@ -352,8 +365,7 @@ impl Tcb {
         }
         let mut plan = self.blank(Kind::New, self.snd_nxt, memory);
         let room = self.payload_room(&plan.options);
-        let sent = self.snd_nxt - self.snd_una;
-        let usable = self.snd_wnd.saturating_sub(sent) as usize;
+        let usable = self.usable_window() as usize;
         let want = unsent.min(room);
         let fin = fin_waits && want == unsent;
         if usable < want + usize::from(fin) {
@@ -384,9 +396,14 @@ impl Tcb {
         Some(plan)
     }
 
+    /// Octets of the peer's window that are not used yet (RFC 9293 section 3.8.6.2.1).
+    pub(super) fn usable_window(&self) -> u32 {
+        self.snd_wnd.saturating_sub(self.snd_nxt - self.snd_una)
+    }
+
     /// Whether the peer's window has room for new data, and enough of it.
     fn can_send_new(&self) -> bool {
-        let usable = self.snd_wnd.saturating_sub(self.snd_nxt - self.snd_una);
+        let usable = self.usable_window();
         let wanted = self.unsent().min(u32::from(self.mss));
         wanted > 0 && usable >= wanted.min((self.max_snd_wnd / 2).max(1))
     }
@@ -514,7 +531,7 @@ impl Tcb {
 
     /// Whether nothing but the window that the peer offers holds data back.
     fn is_held_by_peer(&self) -> bool {
-        let usable = self.snd_wnd.saturating_sub(self.snd_nxt - self.snd_una);
+        let usable = self.usable_window();
         !self.board.has_lost() && self.unsent() > 0 && usable < u32::from(self.mss)
     }
 

@@ -44,7 +44,7 @@ impl Tcb {
     }
 
     /// Nothing was heard of the tail: its first segments and the last one go out again.
-    pub(super) fn on_tail(&mut self, now: Time) {
+    fn on_tail(&mut self, now: Time) {
         self.tail_at = Time::NEVER;
         if self.board.has_lost() {
             return;
@@ -202,8 +202,7 @@ impl Tcb {
     fn may_be_held_by_peer(&self) -> bool {
         let fin = u32::from(self.fin_queued);
         let want = self.unsent().min(u32::from(self.mss)) + fin;
-        let usable = self.snd_wnd.saturating_sub(self.snd_nxt - self.snd_una);
-        usable < want
+        self.usable_window() < want
     }
 
     /// Asks for a sign of life: an empty segment that has to be answered.

@@ -8,7 +8,6 @@ use std::path::Path;
 
 use utcp::pool::Pool;
 use utcp::tcp::congestion::Algorithm;
-use utcp::tcp::segment::Segment;
 use utcp::tcp::seq::Seq;
 use utcp::tcp::{Settings, Tcb};
 use utcp::time::{MILLISECOND, SECOND, Time};
@@ -109,15 +108,7 @@ fn output(tcb: &mut Tcb, now: Time, kept: &mut Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     while let Some(plan) = tcb.plan(now, 1 << 20) {
         let mut payload = Vec::new();
         tcb.payload(&plan, &mut payload);
-        let segment = Segment {
-            flags: plan.flags,
-            seq: plan.seq,
-            ack: plan.ack,
-            window: plan.window,
-            options: plan.options,
-            payload: &payload,
-            ce: false,
-        };
+        let segment = plan.segment(&payload);
         let mut datagram = Vec::new();
         tortp::begin(&mut datagram);
         tortp::encode(2, &segment, &mut datagram);

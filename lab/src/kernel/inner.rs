@@ -184,15 +184,7 @@ impl Inner {
             };
             payload.clear();
             tcb.payload(&plan, &mut payload);
-            let segment = Segment {
-                flags: plan.flags,
-                seq: plan.seq,
-                ack: plan.ack,
-                window: plan.window,
-                options: plan.options,
-                payload: &payload,
-                ce: false,
-            };
+            let segment = plan.segment(&payload);
             out.push(self.packet(&flow, &segment));
             tcb.commit(now, &plan);
         }

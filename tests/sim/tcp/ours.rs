@@ -141,15 +141,7 @@ impl Tcp for Ours {
             };
             let mut payload = Vec::new();
             tcb.payload(&plan, &mut payload);
-            let segment = Segment {
-                flags: plan.flags,
-                seq: plan.seq,
-                ack: plan.ack,
-                window: plan.window,
-                options: plan.options,
-                payload: &payload,
-                ce: false,
-            };
+            let segment = plan.segment(&payload);
             let mut packet = self.packet(&segment);
             if plan.ect {
                 let mut ip = Ipv4Packet::new_unchecked(&mut packet);
