@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use utcp::stats::CircuitInfo;
 use utcp::time::{Micros, Time};
 
 /// Octets of an IPv4 packet on all links.
@@ -64,6 +65,25 @@ pub struct Info {
     pub send_window: u64,
     /// Octets a second; zero if not paced or unknown.
     pub pacing_rate: u64,
+}
+
+impl From<CircuitInfo> for Info {
+    fn from(info: CircuitInfo) -> Info {
+        Info {
+            cwnd: info.cwnd,
+            ssthresh: info.ssthresh,
+            in_flight: info.bytes_in_flight,
+            srtt: info.srtt,
+            sent: info.segments_sent,
+            resent: info.segments_retransmitted,
+            duplicates: Some(info.duplicate_segments),
+            timeouts: info.timeouts,
+            probes: info.tail_loss_probes,
+            undone: info.spurious_recoveries,
+            send_window: info.send_window,
+            pacing_rate: info.pacing_rate,
+        }
+    }
 }
 
 /// One end of a flow. The client is end 0, and opens the streams.

@@ -181,19 +181,6 @@ impl End for EndpointEnd {
         let Some(info) = info.and_then(|id| self.endpoint.circuit_info(*id)) else {
             return Info::default();
         };
-        Info {
-            cwnd: info.cwnd,
-            ssthresh: info.ssthresh,
-            in_flight: info.bytes_in_flight,
-            srtt: info.srtt,
-            sent: info.segments_sent,
-            resent: info.segments_retransmitted,
-            duplicates: Some(info.duplicate_segments),
-            timeouts: info.timeouts,
-            probes: info.tail_loss_probes,
-            undone: info.spurious_recoveries,
-            send_window: info.send_window,
-            pacing_rate: info.pacing_rate,
-        }
+        info.into()
     }
 }

@@ -146,20 +146,6 @@ impl End for TcbEnd {
         let Some(tcb) = &self.tcb else {
             return Info::default();
         };
-        let info = tcb.info();
-        Info {
-            cwnd: info.cwnd,
-            ssthresh: info.ssthresh,
-            in_flight: info.bytes_in_flight,
-            srtt: info.srtt,
-            sent: info.segments_sent,
-            resent: info.segments_retransmitted,
-            duplicates: Some(info.duplicate_segments),
-            timeouts: info.timeouts,
-            probes: info.tail_loss_probes,
-            undone: info.spurious_recoveries,
-            send_window: info.send_window,
-            pacing_rate: info.pacing_rate,
-        }
+        tcb.info().into()
     }
 }
