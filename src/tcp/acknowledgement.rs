@@ -174,13 +174,13 @@ impl Tcb {
 
     /// Whether the congestion window was the limit when what is acknowledged now was under way (RFC 7661 section 4.1; in
     /// slow start half of it is enough, since it doubles in a round trip).
-    pub(super) fn was_window_limited(&self, una: Seq, flight: u64) -> bool {
+    fn was_window_limited(&self, una: Seq, flight: u64) -> bool {
         let filled = self.filled.is_some_and(|end| una <= end);
         filled || (self.congestion.in_slow_start() && 2 * flight >= self.congestion.cwnd())
     }
 
     /// SND.UNA moves: acknowledged data leaves the queue, and the timer starts anew.
-    pub(super) fn advance(&mut self, now: Time, pool: &mut Pool, una: Seq) {
+    fn advance(&mut self, now: Time, pool: &mut Pool, una: Seq) {
         self.snd_una = una;
         // What was waited for is forgotten when it has come: 2 GiB later it would lie ahead again.
         self.filled = self.filled.filter(|&end| una <= end);
@@ -202,7 +202,7 @@ impl Tcb {
     }
 
     /// The peer got `block` twice: a probe that was not needed, a reduction that was not, or the network doubled it.
-    pub(super) fn on_duplicate(&mut self, block: (Seq, Seq), una: Seq) {
+    fn on_duplicate(&mut self, block: (Seq, Seq), una: Seq) {
         let segments = (block.1 - block.0)
             .div_ceil(u32::from(self.mss))
             .clamp(1, 255);
@@ -224,7 +224,7 @@ impl Tcb {
     }
 
     /// The last reduction was for nothing.
-    pub(super) fn take_back(&mut self) {
+    fn take_back(&mut self) {
         self.counters.spurious += 1;
         self.timed_out = None;
         self.undo.clear();
@@ -237,12 +237,7 @@ impl Tcb {
     }
 
     /// After a timeout: whether it was for nothing (F-RTO).
-    pub(super) fn judge_timeout(
-        &mut self,
-        advanced: bool,
-        delivery: &Delivery,
-        early: bool,
-    ) -> bool {
+    fn judge_timeout(&mut self, advanced: bool, delivery: &Delivery, early: bool) -> bool {
         let Some(Recovery {
             frto: Some(frto), ..
         }) = &mut self.recovery
@@ -275,7 +270,7 @@ impl Tcb {
     }
 
     /// Whether a tail loss probe has repaired something (RFC 8985 section 7.4.2).
-    pub(super) fn judge_probe(&mut self, now: Time, una: Seq) {
+    fn judge_probe(&mut self, now: Time, una: Seq) {
         let Some((over, repaired)) = self.tail.map(|tail| tail.on_ack(una)) else {
             return;
         };
@@ -397,20 +392,10 @@ impl<'a> Hearer<'a> {
 
     pub(super) fn lost(&mut self, segment: &Sent, rate: &RateEstimator) {
         let len = u64::from(segment.len);
-        let departure = &segment.departure;
-        match self.signals {
-            Some(signals) => signals.losses.push((len, *departure)),
-            None if departure.is_void() => {}
-            None => self.congestion.on_lost(
-                self.now,
-                &Loss {
-                    len,
-                    tx_in_flight: departure.in_flight,
-                    lost_since_sent: rate.lost().saturating_sub(departure.lost),
-                    delivered_at_send: departure.delivered,
-                    app_limited: departure.app_limited,
-                },
-            ),
+        if let Some(signals) = self.signals {
+            signals.losses.push((len, segment.departure));
+        } else if let Some(loss) = Loss::new(len, &segment.departure, rate) {
+            self.congestion.on_lost(self.now, &loss);
         }
     }
 }

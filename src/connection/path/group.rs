@@ -162,10 +162,8 @@ impl Group {
     pub fn on_sent(&mut self, now: Time, len: u64) -> Departure {
         let pause = self.in_flight == 0;
         let app_limited = self.rate.is_app_limited();
-        let (share, delivered) = (
-            self.share(self.in_flight),
-            self.share(self.rate.delivered()),
-        );
+        let share = self.share(self.in_flight);
+        let delivered = self.rate.delivered();
         for flow in &mut self.flows {
             if pause {
                 flow.on_restart(now, self.last_sent);
@@ -208,14 +206,7 @@ impl Group {
             self.rate.on_lost(*len);
             lost += len;
             event |= departure.at >= self.reduced_at;
-            if !departure.is_void() {
-                let loss = Loss {
-                    len: *len,
-                    tx_in_flight: departure.in_flight,
-                    lost_since_sent: self.rate.lost().saturating_sub(departure.lost),
-                    delivered_at_send: departure.delivered,
-                    app_limited: departure.app_limited,
-                };
+            if let Some(loss) = Loss::new(*len, departure, &self.rate) {
                 for flow in &mut self.flows {
                     flow.on_lost(now, &loss);
                 }
@@ -228,7 +219,7 @@ impl Group {
         if event {
             self.congestion_event(now, prior_in_flight);
         }
-        let unheard = now.since(self.last_delivery()) > self.rtt.rto();
+        let unheard = now.since(self.rate.delivered_at()) > self.rtt.rto();
         if signals.timed_out && unheard && self.algorithm() != Algorithm::Bbr {
             // Nothing at all comes through: not one circuit's misfortune.
             let share = self.share(self.in_flight);
@@ -244,10 +235,6 @@ impl Group {
         if signals.acked > 0 || signals.ce > 0 {
             self.acknowledge(now, signals, lost, prior_in_flight);
         }
-    }
-
-    fn last_delivery(&self) -> Time {
-        self.rate.delivered_at()
     }
 
     /// Whether marks on what departed so count as a new congestion event.
@@ -289,10 +276,10 @@ impl Group {
         if round {
             self.round = self.rate.delivered();
         }
-        let rate = match &signals.newest {
-            Some(newest) => self.rate.sample(newest, self.rtt.min()),
-            None => None,
-        };
+        let min_rtt = self.rtt.min();
+        let rate = signals
+            .newest
+            .and_then(|newest| self.rate.sample(&newest, min_rtt));
         let sent_at = signals.newest.map(|n| n.at);
         let filled = self
             .filled_at
@@ -306,7 +293,7 @@ impl Group {
             delivered: self.rate.delivered(),
             rtt: signals.rtt,
             srtt: self.rtt.srtt(),
-            min_rtt: self.rtt.min(),
+            min_rtt,
             window_limited: false,
             in_recovery: false,
             round,

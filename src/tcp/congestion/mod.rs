@@ -6,7 +6,7 @@ mod hystart;
 mod newreno;
 mod validation;
 
-use super::recovery::rate::RateSample;
+use super::recovery::rate::{Departure, RateEstimator, RateSample};
 use crate::error::Error;
 use crate::time::{MILLISECOND, Micros, SECOND, Time};
 
@@ -126,6 +126,20 @@ pub struct Loss {
     pub delivered_at_send: u64,
     /// The application was the limit when it was sent.
     pub app_limited: bool,
+}
+
+impl Loss {
+    /// `len` octets that departed so, and that `rate` has counted as lost by now; none if they departed under another
+    /// count.
+    pub fn new(len: u64, departure: &Departure, rate: &RateEstimator) -> Option<Loss> {
+        (!departure.is_void()).then(|| Loss {
+            len,
+            tx_in_flight: departure.in_flight,
+            lost_since_sent: rate.lost().saturating_sub(departure.lost),
+            delivered_at_send: departure.delivered,
+            app_limited: departure.app_limited,
+        })
+    }
 }
 
 #[derive(Clone, Debug)]
