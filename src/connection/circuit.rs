@@ -89,6 +89,16 @@ impl Circuit {
         }
     }
 
+    /// Octets that the common window counted as this circuit's until now, and that it has to count from now on.
+    pub fn recount(&mut self) -> (u64, u64) {
+        let now = if self.tcb.is_coupled() {
+            self.tcb.in_flight()
+        } else {
+            0
+        };
+        (std::mem::replace(&mut self.in_group, now), now)
+    }
+
     /// Why it ended, once both directions are finished or it was cut off.
     pub fn end(&self) -> Option<CloseReason> {
         match self.tcb.state() {

@@ -120,14 +120,10 @@ impl Circuits {
         if std::mem::replace(&mut circuit.lost, lost) < lost {
             self.budget.on_lost(now, self.srtt);
         }
-        let before = circuit.in_group;
-        let coupled = circuit.tcb.is_coupled();
-        circuit.in_group = if coupled { circuit.tcb.in_flight() } else { 0 };
-        if (before > 0 || coupled)
-            && let Some(group) = &mut self.group
-        {
+        let (before, after) = circuit.recount();
+        if let Some(group) = &mut self.group {
             let prior_in_flight = group.in_flight();
-            group.changed(before, circuit.in_group);
+            group.changed(before, after);
             if let Some(signals) = circuit.tcb.take_signals()
                 && !signals.is_empty()
             {
@@ -151,13 +147,7 @@ impl Circuits {
     ) -> Result<(), Error> {
         self.get(wire)?;
         if coupled && self.group.is_none() {
-            self.group = Some(Group::new(
-                shared.config.congestion,
-                shared.config.coupled_flows,
-                Self::mss(self.limit),
-                self.srtt,
-                shared.rng.next_u32(),
-            ));
+            self.group = Some(self.new_group(shared.config.congestion, shared));
         }
         let now = self.last_received;
         self.account(now, wire);
@@ -181,15 +171,16 @@ impl Circuits {
 
     /// Changes the congestion control of the common window.
     pub fn set_group_congestion(&mut self, algorithm: Algorithm, shared: &mut Shared) {
-        let seed = shared.rng.next_u32();
         match &mut self.group {
-            Some(group) => group.switch(algorithm, seed),
-            None => {
-                let flows = shared.config.coupled_flows;
-                let mss = Self::mss(self.limit);
-                self.group = Some(Group::new(algorithm, flows, mss, self.srtt, seed));
-            }
+            Some(group) => group.switch(algorithm, shared.rng.next_u32()),
+            None => self.group = Some(self.new_group(algorithm, shared)),
         }
+    }
+
+    fn new_group(&self, algorithm: Algorithm, shared: &mut Shared) -> Group {
+        let flows = shared.config.coupled_flows;
+        let seed = shared.rng.next_u32();
+        Group::new(algorithm, flows, Self::mss(self.limit), self.srtt, seed)
     }
 
     /// The common window and what of it is in use, if there is one.

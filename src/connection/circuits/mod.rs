@@ -560,6 +560,13 @@ impl Circuits {
     /// The connection has ended: so have all circuits.
     pub fn end(&mut self, reason: CloseReason, shared: &mut Shared) {
         self.held = false;
+        // First of all, or each circuit would have to be looked for in its line.
+        self.active = VecDeque::new();
+        self.delayed_acks = VecDeque::new();
+        self.waiting = [VecDeque::new(), VecDeque::new()];
+        self.passable = false;
+        self.gates_at = Time::NEVER;
+        self.group = None;
         let wires: Vec<u32> = self.circuits.keys().copied().collect();
         for wire in wires {
             if let Some(circuit) = self.circuits.get_mut(&wire) {
@@ -574,12 +581,6 @@ impl Circuits {
             self.report(wire, shared);
             self.remove_if_done(wire, shared);
         }
-        self.active = VecDeque::new();
-        self.delayed_acks = VecDeque::new();
-        self.waiting = [VecDeque::new(), VecDeque::new()];
-        self.passable = false;
-        self.gates_at = Time::NEVER;
-        self.group = None;
         self.replies = VecDeque::new();
         self.tombstones = Tombstones::default();
         self.resets = Resets::default();

@@ -84,7 +84,8 @@ impl Circuits {
             };
             let Some(plan) = circuit.tcb.plan(now, Allowance { memory, window }) else {
                 circuit.tcb.settle(now);
-                let held_back = gate.filter(|_| circuit.tcb.plan(now, memory).is_some());
+                let held_back =
+                    gate.filter(|_| window < u64::MAX && circuit.tcb.plan(now, memory).is_some());
                 if held_back.is_none() {
                     circuit.deficit = 0;
                 }
@@ -240,13 +241,8 @@ impl Circuits {
         };
         circuit.tcb.commit_counted(now, plan, counted);
         if let Some(group) = &mut self.group {
-            let before = circuit.in_group;
-            circuit.in_group = if circuit.tcb.is_coupled() {
-                circuit.tcb.in_flight()
-            } else {
-                0
-            };
-            group.changed(before, circuit.in_group);
+            let (before, after) = circuit.recount();
+            group.changed(before, after);
         }
     }
 
