@@ -86,9 +86,13 @@ check: check-packages library ## run all tests (tools/check names the parts)
 check-packages:
 	tools/packages check
 
+.PHONY: lab-packages
+lab-packages:
+	tools/packages lab
+
 .PHONY: sim
 sim: SIM_RUNS ?= 10000
-sim: ## long simulations, minutes: SIM_RUNS=10000 seeds of relays and of TCP alone, each property as often, each case 10 times
+sim: packages ## long simulations, minutes: SIM_RUNS=10000 seeds of relays and of TCP alone, each property as often, each case 10 times
 	UTCP_SIM_RUNS=$(SIM_RUNS) $(CARGO) test --locked --test sim anything_between -- --nocapture
 	PROPTEST_CASES=$(SIM_RUNS) $(CARGO) test --locked --lib -- tcp::tests::pair tcp::tests::peer --nocapture
 	UTCP_SIM_RUNS=10 $(CARGO) test --locked --test sim -- --skip anything_between
@@ -100,7 +104,7 @@ lint: ## formatting and clippy, warnings are errors
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 
 .PHONY: bench-kernel
-bench-kernel: ## utcp's TCP beside the kernel's, in real time, as root (BENCH="--quick" and more)
+bench-kernel: lab-packages ## utcp's TCP beside the kernel's, in real time, as root (BENCH="--quick" and more)
 	$(CARGO) run --release --locked --package utcp-lab --bin bench-kernel -- $(BENCH)
 
 .PHONY: fuzz
@@ -116,7 +120,7 @@ demo-packages:
 	tools/packages demo
 
 .PHONY: bench-tcp
-bench-tcp: ## TCP over emulated links in virtual time, beside others (BENCH="--quick" and more)
+bench-tcp: packages ## TCP over emulated links in virtual time, beside others (BENCH="--quick" and more)
 	$(CARGO) run --release --locked --package utcp-lab --bin bench-tcp -- $(BENCH)
 
 .PHONY: clean
