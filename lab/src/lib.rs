@@ -13,6 +13,7 @@
 //! bench        runs it with several seeds, on all cores
 //! targets      what the figures have to reach
 //! report       tables, JSON, plots
+//! results/     what experiments in real time leave behind: lines, intervals, comparisons
 //! ```
 
 pub mod bench;
@@ -25,6 +26,7 @@ pub mod path;
 pub mod plot;
 pub mod quinn;
 pub mod report;
+pub mod results;
 pub mod scenario;
 pub mod targets;
 pub mod tcb;
