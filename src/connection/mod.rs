@@ -372,7 +372,7 @@ impl Connection {
         suspicion.probes += 1;
         suspicion.at = now + (3 * self.circuits.srtt()).max(PROBE_INTERVAL);
         if let Ok(control) = self.circuits.get_mut(CONTROL) {
-            control.tcb.probe();
+            control.tcp.wake().probe();
             self.circuits.touched(CONTROL, shared);
         }
     }
@@ -445,7 +445,8 @@ impl Connection {
                 .min(suspicion)
                 .min(self.mtu.deadline())
                 .min(self.circuits.resets_deadline())
-                .min(self.circuits.gates_deadline()),
+                .min(self.circuits.gates_deadline())
+                .min(self.circuits.bedtime()),
         }
     }
 
@@ -466,6 +467,7 @@ impl Connection {
         }
         self.circuits.repeat_resets(now);
         self.circuits.on_gates(now);
+        self.circuits.put_to_sleep(now);
         self.mtu.on_timer(now);
         if self.suspicion.is_some_and(|s| s.at <= now) {
             self.probe(now, shared);

@@ -87,6 +87,14 @@ pub struct Scoreboard {
 }
 
 impl Scoreboard {
+    /// Nothing is outstanding; `rate` has counted what was.
+    pub fn new(rate: RateEstimator) -> Scoreboard {
+        Scoreboard {
+            rate,
+            ..Scoreboard::default()
+        }
+    }
+
     /// Whether nothing is outstanding.
     pub fn is_empty(&self) -> bool {
         self.sent.is_empty()
