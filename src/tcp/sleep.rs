@@ -33,7 +33,6 @@ pub enum Tcp {
 /// What is left of an established control block that holds no data, has none in flight, and waits for nothing.
 pub struct Asleep {
     last_sent: Time,
-    acked_at: Time,
     dead_timeout: Micros,
     rate: u64,
     delivery_rate: u64,
@@ -125,7 +124,6 @@ impl Tcb {
         let bbr = self.congestion.algorithm() == Algorithm::Bbr;
         Asleep {
             last_sent: self.last_sent,
-            acked_at: self.acked_at,
             dead_timeout: self.dead_timeout,
             rate: self.rate,
             delivery_rate: self.delivery_rate,
@@ -227,7 +225,7 @@ impl Asleep {
         tcb.irs = self.irs;
         tcb.receive = ReceiveQueue::new(self.rcv_nxt);
         tcb.window = self.window;
-        tcb.acked_at = self.acked_at;
+        tcb.acked_at = self.last_sent;
         tcb.largest_received = self.largest_received;
         tcb.counters = Counters {
             bytes_sent: self.bytes_sent,

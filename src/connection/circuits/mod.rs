@@ -568,6 +568,10 @@ impl Circuits {
                 self.note_drowsy(now, wire);
             }
         }
+        if self.drowsy.is_empty() {
+            // It was as long as there were circuits awake.
+            self.drowsy = VecDeque::new();
+        }
     }
 
     /// Why the connection cannot go on, if so: the control circuit has ended, or a circuit was given up while nothing at
