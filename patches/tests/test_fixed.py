@@ -230,6 +230,9 @@ class Applying(Fixed):
         super().setUp()
         self.apply_script = self.set.parent / "apply"
         shutil.copy(PATCHES / "apply", self.apply_script)
+        self.glue = self.set.parent / "glue"
+        self.glue.mkdir()
+        (self.glue / "glue.c").write_text("shared\n")
 
     def apply(self) -> tuple[int, str]:
         return self.run_tool(self.apply_script, self.tree)
@@ -244,7 +247,7 @@ class Applying(Fixed):
     def test_fresh_tree_is_patched_and_left_alone_the_second_time(self):
         status, output = self.apply()
         self.assertEqual(status, 0, output)
-        patched = BOTH | {"src/or/ours.h": "/* ours */\n"}
+        patched = BOTH | {"src/or/ours.h": "/* ours */\n", "src/or/glue.c": "shared\n"}
         self.assertEqual(self.contents(self.tree), patched)
         status, output = self.apply()
         self.assertEqual(status, 0, output)
@@ -260,14 +263,12 @@ class Applying(Fixed):
         self.assertEqual((self.tree / "src/or/ours.h").read_text(), "/* newer */\n")
 
     def test_shared_files_are_copied(self):
-        glue = self.set.parent / "glue"
-        glue.mkdir()
         for name in ("shared.c", "shared.h", "README"):
-            (glue / name).write_text("shared\n")
+            (self.glue / name).write_text("shared\n")
         self.assertEqual(self.apply()[0], 0)
         names = {file for file in self.contents(self.tree) if "shared" in file or "README" in file}
         self.assertEqual(names, {"src/or/shared.c", "src/or/shared.h"})
-        (glue / "shared.c").write_text("newer\n")
+        (self.glue / "shared.c").write_text("newer\n")
         self.assertIn("up to date", self.apply()[1])
         self.assertEqual((self.tree / "src/or/shared.c").read_text(), "newer\n")
 
