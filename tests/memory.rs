@@ -140,3 +140,58 @@ fn an_idle_circuit_takes_400_octets_at_most() {
     println!("{each} octets each");
     assert!(each <= 400, "{each} octets");
 }
+
+impl Pair {
+    /// Writes as much as there is room for; returns how much that was.
+    fn fill(&mut self, id: CircuitId) -> usize {
+        let cell = [7; CELL];
+        let mut written = 0;
+        while let Ok(n) = self.ends[0].write(id, &cell) {
+            written += n;
+        }
+        written
+    }
+}
+
+#[test]
+fn a_stream_of_data_allocates_nothing() {
+    let mut pair = Pair::new();
+    let id = pair.open(1..2)[0];
+    let run = |pair: &mut Pair, turns: u32| {
+        for _ in 0..turns {
+            pair.fill(id);
+            pair.turn();
+        }
+    };
+    run(&mut pair, 2_000);
+    let before = (pair.read, pair.ends[0].stats().datagrams_sent);
+    let allocations = allocation_counter::measure(|| run(&mut pair, 200)).count_total;
+    let datagrams = pair.ends[0].stats().datagrams_sent - before.1;
+    println!(
+        "{allocations} allocations, {datagrams} datagrams, {} octets",
+        pair.read - before.0
+    );
+    assert!(datagrams > 1_000);
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn cells_now_and_then_allocate_nothing() {
+    let mut pair = Pair::new();
+    let ids = pair.open(1..51);
+    let run = |pair: &mut Pair, turns: u32| {
+        for turn in 0..turns {
+            let id = ids[turn as usize % ids.len()];
+            assert_eq!(pair.ends[0].write(id, &[7; CELL]), Ok(CELL));
+            for _ in 0..3 {
+                pair.turn();
+            }
+        }
+    };
+    run(&mut pair, 500);
+    let read = pair.read;
+    let allocations = allocation_counter::measure(|| run(&mut pair, 500)).count_total;
+    println!("{allocations} allocations");
+    assert_eq!(pair.read - read, 500 * CELL);
+    assert_eq!(allocations, 0);
+}

@@ -325,9 +325,7 @@ impl Connection {
         self.phase = Phase::Closed;
         self.suspicion = None;
         self.circuits.end(CloseReason::Connection, shared);
-        shared
-            .timers
-            .remove(Owner::Connection(self.id.0 as u32), self.timer);
+        shared.timers.remove(self.timer);
         self.timer = Time::NEVER;
         if self.announced {
             shared
@@ -450,6 +448,11 @@ impl Connection {
         }
     }
 
+    /// The deadline that is registered with the endpoint's timers.
+    pub fn registered(&self) -> Time {
+        self.timer
+    }
+
     /// Registers what it waits for.
     pub fn update_timer(&mut self, shared: &mut Shared) {
         self.timer = shared.timers.update(
@@ -529,7 +532,7 @@ impl Connection {
         }
         let mut sealed = None;
         if filled {
-            let mut data = Vec::with_capacity(plain.len() + dtls::RECORD_OVERHEAD);
+            let mut data = shared.buffers.take(plain.len() + dtls::RECORD_OVERHEAD);
             if let Some(session) = &mut self.session
                 && session.seal(&plain, &mut data).is_ok()
             {

@@ -390,9 +390,7 @@ impl Circuits {
         if circuit.tcp.is_coupled() {
             circuit.tcp.wake().set_coupled(now, false);
         }
-        shared
-            .timers
-            .remove(Owner::Circuit(self.id, wire), circuit.timer);
+        shared.timers.remove(circuit.timer);
         circuit.timer = Time::NEVER;
         if !self.tombstones.contains(wire) {
             self.tombstones.insert(now, wire, Tombstone::Reset);
@@ -505,6 +503,11 @@ impl Circuits {
     }
 
     // ---- timers ----
+
+    /// The deadline of a circuit that is registered with the endpoint's timers.
+    pub fn registered(&self, wire: u32) -> Time {
+        self.circuits.get(&wire).map_or(Time::NEVER, |c| c.timer)
+    }
 
     fn update_timer(&mut self, wire: u32, shared: &mut Shared) {
         if let Some(circuit) = self.circuits.get_mut(&wire)
