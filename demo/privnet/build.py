@@ -123,10 +123,10 @@ class Builder:
         only our own files or the library do, what depends on them is."""
         prefix = await self._library()
         patches = self._project / "patches"
-        ours = sorted(patches.glob("tor-*/files"))
+        ours = [patches / "glue", patches / "tor-0.4.9/files"]
         names = [str(file.relative_to(patches)) for top in ours for file in sorted(top.rglob("*"))]
         key = hash_of(
-            [source / "configure.ac", source / "src/core/or/or.h", patches / "apply", *sorted(patches.glob("tor-*/hooks"))],
+            [source / "configure.ac", source / "src/core/or/or.h", patches / "apply", patches / "tor-0.4.9/hooks"],
             str(source), *CONFIGURE, *names,
         )  # fmt: skip
         tree = self._work / f"tor-patched-{key}"

@@ -10,6 +10,9 @@
  * in a TCP connection of its own, the rest in the session's control circuit.
  * Built with --enable-utcp; without it, every function here is an empty
  * inline function.  All of this may be called from the main thread only.
+ *
+ * The files or_utcp_{endpoint,link,stream,fallback,stats}.c are the same for
+ * all versions of Tor; what they need of this one is in or_utcp_tor.c.
  **/
 
 #ifndef TOR_FEATURE_UTCP_OR_UTCP_H
@@ -20,16 +23,15 @@
 struct control_connection_t;
 
 #ifdef USE_UTCP
+#include "feature/utcp/or_utcp_glue.h"
 
-/* Set-up: or_utcp_endpoint.c */
+/* Set-up: or_utcp_options.c */
 void or_utcp_tls_context_changed(void);
 void or_utcp_options_changed(void);
 uint16_t or_utcp_published_port(void);
 void or_utcp_free_all(void);
-size_t or_utcp_memory(void);
-size_t or_utcp_shed(size_t bytes);
 
-/* Links: or_utcp_link.c */
+/* Connections and circuits: or_utcp_tor.c */
 bool or_utcp_is_link(const connection_t *conn);
 bool or_utcp_try_connect(or_connection_t *conn);
 bool or_utcp_start_reading(connection_t *conn);
@@ -39,8 +41,6 @@ bool or_utcp_outbuf_added(connection_t *conn);
 void or_utcp_conn_freed(or_connection_t *conn);
 int or_utcp_compare_channels(const channel_t *a, const channel_t *b);
 bool or_utcp_would_replace(const channel_t *chan);
-
-/* Circuits: or_utcp_stream.c */
 bool or_utcp_write_packed_cell(or_connection_t *conn, const char *body);
 int or_utcp_cells_ready(const channel_t *chan, const circuit_t *circ, int n);
 void or_utcp_circuit_blocked(circuit_t *circ, const channel_t *chan,
@@ -48,8 +48,7 @@ void or_utcp_circuit_blocked(circuit_t *circ, const channel_t *chan,
 int or_utcp_num_cells_writeable(const or_connection_t *conn, int n);
 void or_utcp_destroy_queued(channel_t *chan);
 
-/* Statistics: or_utcp_stats.c */
-const char *or_utcp_transport_name(const or_connection_t *conn);
+/* For the operator: or_utcp_control.c */
 const char *or_utcp_transport_keyword(const or_connection_t *conn);
 void or_utcp_log_heartbeat(void);
 int getinfo_helper_utcp(struct control_connection_t *control_conn,

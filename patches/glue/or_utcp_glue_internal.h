@@ -2,17 +2,17 @@
 /* See LICENSE for licensing information */
 
 /**
- * @file or_utcp_internal.h
- * @brief Structures shared by the or_utcp_*.c files, and by nobody else.
+ * @file or_utcp_glue_internal.h
+ * @brief Structures shared by the files of the glue, and by nobody else.
  **/
 
-#ifndef TOR_FEATURE_UTCP_OR_UTCP_INTERNAL_H
-#define TOR_FEATURE_UTCP_OR_UTCP_INTERNAL_H
+#ifndef TOR_OR_UTCP_GLUE_INTERNAL_H
+#define TOR_OR_UTCP_GLUE_INTERNAL_H
 
 #include <utcp.h>
 
-#include "core/or/or.h"
-#include "ext/ht.h"
+#include "or_utcp_glue.h"
+#include "or_utcp_list.h"
 
 /** How long a link may take from the end of the DTLS handshake until Tor's
  * own handshake is done, in microseconds. */
@@ -23,25 +23,32 @@
 /** A control circuit that holds more than this is stuck. */
 #define OR_UTCP_MAX_CONTROL_BACKLOG (4u << 20)
 
-struct or_utcp_link_t;
-struct buf_t;
+/** Octets of a cell behind the circuit's number: command and payload. */
+#define OR_UTCP_CELL_BODY_LEN (1 + 509)
+/** DESTROY, in every version of the protocol. */
+#define OR_UTCP_DESTROY 4
+/** The longest cell: its circuit's number has four octets. */
+#define OR_UTCP_MAX_CELL_LEN (4 + OR_UTCP_CELL_BODY_LEN)
 
 /** One circuit of a link, or the link's control circuit. */
 typedef struct or_utcp_stream_t {
-  HT_ENTRY(or_utcp_stream_t) node;
+  /** First, since a search compares this alone. */
+  uint32_t number;
   /** NULL once the stream was taken out of its link. */
-  struct or_utcp_link_t *link;
+  or_utcp_link_t *link;
   utcp_circuit *circuit;
-  circid_t number;
+  /** In the link's list of streams. */
+  or_utcp_list_t all;
+  /** In the link's list of streams that were not read to their end. */
+  or_utcp_list_t unread;
   /** Nonzero: DESTROY was sent or received; no more cells either way. The
    * time at which to give up waiting for the peer's end. */
   uint64_t linger_until;
   /** The beginning of a cell whose end has not arrived yet, or NULL. */
   uint8_t *partial;
   uint16_t partial_len;
-  /** Octets that did not fit, or NULL. While there are any, the circuitmux
-   * hears that this circuit has no cells. */
-  struct buf_t *pending;
+  /** Octets that did not fit, or NULL: the stream is full. */
+  struct evbuffer *pending;
   unsigned int is_control : 1;
   unsigned int opened_here : 1;
   /** The first cell has arrived. */
@@ -58,42 +65,48 @@ typedef struct or_utcp_stream_t {
   unsigned int dead : 1;
 } or_utcp_stream_t;
 
-typedef HT_HEAD(or_utcp_stream_map, or_utcp_stream_t) or_utcp_stream_map_t;
+/** The number of a circuit that is lost, in a link's list. */
+typedef struct or_utcp_lost_t {
+  or_utcp_list_t node;
+  uint32_t number;
+} or_utcp_lost_t;
 
-/** What an or_connection_t has in place of a socket. */
-typedef struct or_utcp_link_t {
+struct or_utcp_link_t {
   /** NULL: incoming, and DTLS is not complete. */
-  or_connection_t *conn;
+  struct or_connection_t *conn;
   /** NULL: the DTLS session is gone, or (see awaiting) never was. */
   utcp_connection *transport;
   or_utcp_stream_t control;
-  or_utcp_stream_map_t streams;
-  /** Numbers of circuits that were lost while their cells were being written:
-   * the circuits are told at the end of the loop turn. */
-  struct smartlist_t *lost;
-  /** Numbers of streams (0: the control circuit) that were not read to their
-   * end, and are read on at the end of the loop turn. */
-  struct smartlist_t *unread;
+  /** Streams but the control circuit: a tree of tsearch(3) by number, since
+   * the peer chooses half of the numbers, and a list. */
+  void *by_number;
+  or_utcp_list_t streams;
+  /** Streams that are read on at the end of the loop turn. */
+  or_utcp_list_t unread;
+  /** or_utcp_lost_t: circuits that were lost while their cells were being
+   * written. They are told at the end of the loop turn. */
+  or_utcp_list_t lost;
+  /** In the endpoint's lists: of all links, of those that have something to
+   * do at the end of this loop turn, of those to be connected by TCP. */
+  or_utcp_list_t all, active, falling_back;
   /** Both sides connected at once and ours became the DTLS server: the link
    * on which the peer authenticates itself to us, and the other way round. */
-  struct or_utcp_link_t *awaiting, *awaited_by;
+  or_utcp_link_t *awaiting, *awaited_by;
   /** When to give up Tor's link handshake; 0 once it is done. */
   uint64_t handshake_until;
   /** UDP payload already taken out of the token buckets. */
   uint64_t charged_sent, charged_received;
   unsigned int reading_stopped : 1;
   unsigned int released : 1; /**< Circuits are not held back any more. */
-  unsigned int active : 1; /**< Listed for the end of this loop turn. */
-} or_utcp_link_t;
+};
 
 /* or_utcp_endpoint.c */
 extern utcp_endpoint *or_utcp_endpoint;
-extern struct smartlist_t *or_utcp_links;
-uint64_t or_utcp_now(void);
+extern or_utcp_list_t or_utcp_links;
+void *or_utcp_alloc(size_t size);
 void or_utcp_schedule_flush(void);
 void or_utcp_link_active(or_utcp_link_t *link);
 void or_utcp_fall_back_later(or_utcp_link_t *link);
-void or_utcp_link_forget(or_utcp_link_t *link);
 
 /* or_utcp_link.c */
 int or_utcp_cb_incoming(void *user, utcp_connection *transport,
@@ -107,7 +120,8 @@ void or_utcp_link_detach(or_utcp_link_t *link);
 void or_utcp_link_check(or_utcp_link_t *link, uint64_t now);
 void or_utcp_link_charge(or_utcp_link_t *link);
 void or_utcp_control_read(or_utcp_link_t *link);
-void or_utcp_control_flush(or_utcp_link_t *link);
+bool or_utcp_link_is_usable(const or_utcp_link_t *link);
+const char *or_utcp_link_describe(const or_utcp_link_t *link);
 
 /* or_utcp_stream.c */
 int or_utcp_cb_circuit_incoming(void *user, utcp_connection *transport,
@@ -115,18 +129,18 @@ int or_utcp_cb_circuit_incoming(void *user, utcp_connection *transport,
 void or_utcp_cb_circuit_readable(void *user, utcp_circuit *circuit);
 void or_utcp_cb_circuit_writable(void *user, utcp_circuit *circuit);
 void or_utcp_cb_circuit_closed(void *user, utcp_circuit *circuit, int reason);
+void or_utcp_stream_write(or_utcp_stream_t *stream, const void *data,
+                          size_t len);
+size_t or_utcp_stream_backlog(const or_utcp_stream_t *stream);
+void or_utcp_stream_discard_backlog(or_utcp_stream_t *stream);
 void or_utcp_streams_free(or_utcp_link_t *link);
-void or_utcp_read_later(or_utcp_link_t *link, circid_t number);
+void or_utcp_read_later(or_utcp_stream_t *stream);
 void or_utcp_read_on(or_utcp_link_t *link);
 void or_utcp_streams_resume(or_utcp_link_t *link);
 void or_utcp_streams_check(or_utcp_link_t *link, uint64_t now);
 void or_utcp_tell_lost_circuits(or_utcp_link_t *link);
-void or_utcp_streams_describe(or_utcp_link_t *link, struct smartlist_t *lines);
-void or_utcp_destroy_received(or_utcp_link_t *link, circid_t number);
 
 /* or_utcp_fallback.c */
-void or_utcp_note_failure(const char *identity_digest);
-bool or_utcp_failed_recently(const char *identity_digest);
 void or_utcp_forget_failures(void);
 
-#endif /* !defined(TOR_FEATURE_UTCP_OR_UTCP_INTERNAL_H) */
+#endif /* !defined(TOR_OR_UTCP_GLUE_INTERNAL_H) */

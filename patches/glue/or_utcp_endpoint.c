@@ -1,0 +1,581 @@
+/* Copyright (c) 2026, the utcp contributors. */
+/* See LICENSE for licensing information */
+
+/**
+ * @file or_utcp_endpoint.c
+ * @brief The UDP socket and the library's endpoint: set-up, events, timers.
+ *
+ * One unconnected socket serves all peers.  What arrives is handed to the
+ * library in batches; everything else the library has to do is done once at
+ * the end of the loop turn in which it was asked for (flush_cb()).
+ **/
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* recvmmsg(), sendmmsg() */
+#endif
+
+#include "or_utcp_glue_internal.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/util.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/** Datagrams handed over in one call. */
+#define BATCH 64
+/** Batches read in one loop turn, so that other connections get theirs. */
+#define MAX_BATCHES_PER_TURN 8
+/** Room for one datagram; a longer one is none of ours. */
+#define DATAGRAM_ROOM 2048
+/** Between two looks at all links, in microseconds. */
+#define CHECK_INTERVAL_USEC UINT64_C(1000000)
+/** While the kernel takes no datagrams, nothing is in a hurry. */
+#define BLOCKED_INTERVAL_USEC 10000
+
+/** The endpoint, or NULL while there is none. */
+utcp_endpoint *or_utcp_endpoint = NULL;
+/** All links. */
+or_utcp_list_t or_utcp_links = { &or_utcp_links, &or_utcp_links };
+
+static evutil_socket_t udp_socket = -1;
+static struct event *read_ev = NULL;
+static struct event *write_ev = NULL;
+/** At the end of this loop turn, or at the next deadline. */
+static struct event *flush_ev = NULL;
+/** flush_ev is added for the end of this loop turn. */
+static bool flush_scheduled = false;
+/** The kernel took no more datagrams: waiting for write_ev. */
+static bool tx_blocked = false;
+static bool accepting = true;
+static uint64_t next_check = 0;
+/** Links that moved data in this turn, or have something left to do. */
+static or_utcp_list_t active_links = { &active_links, &active_links };
+/** Links whose connection is to be made by TCP instead. */
+static or_utcp_list_t fall_backs = { &fall_backs, &fall_backs };
+
+/** Memory, all 0.  Like Tor, the glue does not live on without. */
+void *
+or_utcp_alloc(size_t size)
+{
+  void *p = calloc(1, size);
+  if (!p)
+    abort();
+  return p;
+}
+
+/** Have flush_cb() called in <b>usec</b> microseconds. */
+static void
+flush_in(uint64_t usec)
+{
+  const struct timeval tv = { (time_t)(usec / 1000000),
+                              (suseconds_t)(usec % 1000000) };
+  event_add(flush_ev, &tv);
+}
+
+/** Let the library work at the end of this loop turn: timers that are due run
+ * after the sockets of the turn. */
+void
+or_utcp_schedule_flush(void)
+{
+  if (!flush_ev || flush_scheduled)
+    return;
+  flush_scheduled = true;
+  flush_in(0);
+}
+
+/** <b>link</b> has moved data, or has something to do at the end of this
+ * turn. */
+void
+or_utcp_link_active(or_utcp_link_t *link)
+{
+  if (or_utcp_endpoint)
+    or_utcp_list_add(&active_links, &link->active);
+  or_utcp_schedule_flush();
+}
+
+/** Connect <b>link</b>'s connection by TCP at the end of this turn. */
+void
+or_utcp_fall_back_later(or_utcp_link_t *link)
+{
+  if (or_utcp_endpoint)
+    or_utcp_list_add(&fall_backs, &link->falling_back);
+  or_utcp_schedule_flush();
+}
+
+/* Sending and receiving. */
+
+/** Send some of <b>batch</b>.  Return how many, or -1 with errno set. */
+static int
+send_some(const utcp_datagram *batch, size_t count)
+{
+#ifdef __linux__
+  if (or_utcp_tor_may_batch()) {
+    struct mmsghdr msgs[BATCH];
+    struct iovec iov[BATCH];
+    const unsigned int n = (unsigned int)(count < BATCH ? count : BATCH);
+    unsigned int i;
+    memset(msgs, 0, sizeof(msgs[0]) * n);
+    for (i = 0; i < n; ++i) {
+      iov[i].iov_base = (void *)(uintptr_t)batch[i].data;
+      iov[i].iov_len = batch[i].len;
+      msgs[i].msg_hdr.msg_name = (void *)(uintptr_t)batch[i].address;
+      msgs[i].msg_hdr.msg_namelen = batch[i].address_len;
+      msgs[i].msg_hdr.msg_iov = &iov[i];
+      msgs[i].msg_hdr.msg_iovlen = 1;
+    }
+    return sendmmsg(udp_socket, msgs, n, MSG_DONTWAIT);
+  }
+#else
+  (void)count;
+#endif
+  return sendto(udp_socket, batch->data, batch->len, 0, batch->address,
+                batch->address_len) < 0 ? -1 : 1;
+}
+
+/** The library's tx callback: give datagrams to the kernel. */
+static size_t
+tx_cb(void *user, const utcp_datagram *batch, size_t count)
+{
+  size_t done = 0;
+  (void)user;
+
+  if (tx_blocked)
+    return 0;
+  while (done < count) {
+    const int n = send_some(batch + done, count - done);
+    if (n > 0) {
+      done += (size_t)n;
+    } else if (errno == EAGAIN || errno == EINTR) {
+      tx_blocked = true;
+      event_add(write_ev, NULL);
+      break;
+    } else {
+      /* This datagram's own bad luck, and UDP's: it counts as sent, and is
+       * retransmitted as if the network had lost it. */
+      ++done;
+    }
+  }
+  return done;
+}
+
+static void
+write_cb(evutil_socket_t fd, short what, void *arg)
+{
+  (void)fd; (void)what; (void)arg;
+  tx_blocked = false;
+  or_utcp_schedule_flush();
+}
+
+static uint8_t buffers[BATCH][DATAGRAM_ROOM];
+static struct sockaddr_storage from[BATCH];
+
+static void
+datagram_set(utcp_datagram *datagram, int i, socklen_t address_len,
+             size_t len)
+{
+  memset(datagram, 0, sizeof(*datagram));
+  datagram->address = (struct sockaddr *)&from[i];
+  datagram->address_len = address_len;
+  datagram->data = buffers[i];
+  datagram->len = len;
+}
+
+/** Receive up to BATCH datagrams and hand them over; return their number. */
+static int
+receive_batch(void)
+{
+  utcp_datagram batch[BATCH];
+  int n = 0, received = 0;
+
+#ifdef __linux__
+  if (or_utcp_tor_may_batch()) {
+    struct mmsghdr msgs[BATCH];
+    struct iovec iov[BATCH];
+    int i;
+    memset(msgs, 0, sizeof(msgs));
+    for (i = 0; i < BATCH; ++i) {
+      iov[i].iov_base = buffers[i];
+      iov[i].iov_len = DATAGRAM_ROOM;
+      msgs[i].msg_hdr.msg_name = &from[i];
+      msgs[i].msg_hdr.msg_namelen = sizeof(from[i]);
+      msgs[i].msg_hdr.msg_iov = &iov[i];
+      msgs[i].msg_hdr.msg_iovlen = 1;
+    }
+    received = recvmmsg(udp_socket, msgs, BATCH, MSG_DONTWAIT, NULL);
+    for (i = 0; i < received; ++i) {
+      if (!(msgs[i].msg_hdr.msg_flags & MSG_TRUNC))
+        datagram_set(&batch[n++], i, msgs[i].msg_hdr.msg_namelen,
+                     msgs[i].msg_len);
+    }
+  } else
+#endif /* defined(__linux__) */
+  {
+    for (; received < BATCH; ++received) {
+      socklen_t len = sizeof(from[received]);
+      const ssize_t got =
+        recvfrom(udp_socket, buffers[received], DATAGRAM_ROOM, 0,
+                 (struct sockaddr *)&from[received], &len);
+      if (got < 0)
+        break;
+      datagram_set(&batch[n++], received, len, (size_t)got);
+    }
+  }
+  if (n > 0)
+    utcp_endpoint_inject_batch(or_utcp_endpoint, or_utcp_tor_now(), batch,
+                               (size_t)n);
+  return received;
+}
+
+static void
+read_cb(evutil_socket_t fd, short what, void *arg)
+{
+  const bool want = or_utcp_tor_is_accepting();
+  int i;
+  (void)fd; (void)what; (void)arg;
+
+  if (want != accepting) {
+    accepting = want;
+    utcp_endpoint_set_accepting(or_utcp_endpoint, accepting);
+  }
+  for (i = 0; i < MAX_BATCHES_PER_TURN; ++i) {
+    if (receive_batch() < BATCH)
+      break;
+  }
+  or_utcp_schedule_flush();
+}
+
+/* The end of a loop turn, and timers. */
+
+/** Look after all links, once a second. */
+static void
+check_links(uint64_t now)
+{
+  or_utcp_list_t *node, *next;
+
+  if (now < next_check)
+    return;
+  next_check = now + CHECK_INTERVAL_USEC;
+  for (node = or_utcp_links.next; node != &or_utcp_links; node = next) {
+    or_utcp_link_t *link = OR_UTCP_ENTRY(node, or_utcp_link_t, all);
+    next = node->next;
+    or_utcp_link_check(link, now);
+    or_utcp_link_charge(link);
+  }
+}
+
+/** Do what was asked for in this turn, and find out when to wake up. */
+static void
+flush_cb(evutil_socket_t fd, short what, void *arg)
+{
+  or_utcp_list_t turn, *node;
+  uint64_t now, deadline, delay;
+  (void)fd; (void)what; (void)arg;
+
+  flush_scheduled = false;
+  or_utcp_list_init(&turn);
+  or_utcp_list_move(&turn, &active_links);
+  while ((node = or_utcp_list_pop(&turn))) {
+    or_utcp_link_t *link = OR_UTCP_ENTRY(node, or_utcp_link_t, active);
+    or_utcp_link_active(link); /* To be charged below. */
+    or_utcp_tell_lost_circuits(link);
+    or_utcp_read_on(link);
+  }
+
+  now = or_utcp_tor_now();
+  if (utcp_endpoint_process(or_utcp_endpoint, now) == UTCP_ERR_INTERNAL) {
+    or_utcp_tor_log(OR_UTCP_WARN, "libutcp reports an internal error. OR "
+                    "connections over UDP are closed, and not made again "
+                    "before the next reload.");
+    or_utcp_endpoint_close(false);
+    return;
+  }
+
+  or_utcp_list_move(&turn, &active_links);
+  flush_scheduled = false;
+  while ((node = or_utcp_list_pop(&turn))) {
+    or_utcp_link_t *link = OR_UTCP_ENTRY(node, or_utcp_link_t, active);
+    or_utcp_link_charge(link);
+    if (!or_utcp_list_is_empty(&link->lost) ||
+        !or_utcp_list_is_empty(&link->unread))
+      or_utcp_link_active(link); /* It came too late for this turn. */
+  }
+  while ((node = or_utcp_list_pop(&fall_backs)))
+    or_utcp_link_fall_back(OR_UTCP_ENTRY(node, or_utcp_link_t,
+                                         falling_back));
+  check_links(now);
+
+  if (flush_scheduled)
+    return;
+  deadline = utcp_endpoint_next_deadline(or_utcp_endpoint);
+  if (!or_utcp_list_is_empty(&or_utcp_links) && deadline > next_check)
+    deadline = next_check;
+  if (deadline == UINT64_MAX) {
+    event_del(flush_ev);
+    return;
+  }
+  now = or_utcp_tor_now();
+  delay = deadline > now ? deadline - now : 0;
+  if (tx_blocked && delay < BLOCKED_INTERVAL_USEC)
+    delay = BLOCKED_INTERVAL_USEC;
+  flush_in(delay);
+}
+
+static void
+log_cb(void *user, int level, const char *target, const char *message)
+{
+  (void)user;
+  /* What the library warns of, a peer can cause: not for the operator. */
+  or_utcp_tor_log(level <= 1 ? OR_UTCP_WARN :
+                  level <= 3 ? OR_UTCP_INFO : OR_UTCP_DEBUG,
+                  "libutcp %s: %s", target, message);
+}
+
+/* Set-up. */
+
+/** "ADDRESS:PORT", valid until the next call. */
+static const char *
+describe_address(const struct sockaddr *address)
+{
+  static char text[INET6_ADDRSTRLEN + 10];
+  char host[INET6_ADDRSTRLEN] = "?";
+  uint16_t port = 0;
+
+  if (address->sa_family == AF_INET) {
+    const struct sockaddr_in *in = (const void *)address;
+    evutil_inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
+    port = ntohs(in->sin_port);
+  } else if (address->sa_family == AF_INET6) {
+    const struct sockaddr_in6 *in6 = (const void *)address;
+    evutil_inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
+    port = ntohs(in6->sin6_port);
+  }
+  evutil_snprintf(text, sizeof(text),
+                  address->sa_family == AF_INET6 ? "[%s]:%d" : "%s:%d", host,
+                  port);
+  return text;
+}
+
+static bool
+open_socket(const or_utcp_settings_t *settings)
+{
+  const int buffer = 4 << 20;
+
+  udp_socket = socket(settings->address->sa_family, SOCK_DGRAM, IPPROTO_UDP);
+  if (udp_socket < 0) {
+    or_utcp_tor_log(OR_UTCP_WARN, "Could not make a UDP socket: %s",
+                    evutil_socket_error_to_string(errno));
+    return false;
+  }
+  if (evutil_make_socket_nonblocking(udp_socket) ||
+      evutil_make_socket_closeonexec(udp_socket) ||
+      bind(udp_socket, settings->address, settings->address_len) < 0) {
+    or_utcp_tor_log(OR_UTCP_WARN, "Could not bind ORUDPPort %s: %s. OR "
+                    "connections use TCP only.",
+                    describe_address(settings->address),
+                    evutil_socket_error_to_string(errno));
+    return false;
+  }
+  /* As much as the system allows; less is no error. */
+  setsockopt(udp_socket, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
+  setsockopt(udp_socket, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
+  return true;
+}
+
+static uint64_t
+clamp(uint64_t low, uint64_t value, uint64_t high)
+{
+  return value < low ? low : value > high ? high : value;
+}
+
+/** Make the library's endpoint.  Return 0 or an error. */
+static int
+make_endpoint(const or_utcp_settings_t *settings)
+{
+  static const utcp_callbacks callbacks = {
+    .size = sizeof(utcp_callbacks),
+    .tx = tx_cb,
+    .connection_incoming = or_utcp_cb_incoming,
+    .connection_verify = or_utcp_cb_verify,
+    .connection_ready = or_utcp_cb_ready,
+    .connection_closed = or_utcp_cb_closed,
+    .circuit_incoming = or_utcp_cb_circuit_incoming,
+    .circuit_readable = or_utcp_cb_circuit_readable,
+    .circuit_writable = or_utcp_cb_circuit_writable,
+    .circuit_closed = or_utcp_cb_circuit_closed,
+  };
+  const struct {
+    int option;
+    uint64_t value;
+  } options[] = {
+    { UTCP_OPTION_CLIENT_CERTIFICATE, settings->mutual },
+    { UTCP_OPTION_SECURITY_LEVEL, (uint64_t)settings->security_level },
+    { UTCP_OPTION_HANDSHAKE_TIMEOUT,
+      clamp(1, (uint64_t)settings->handshake_timeout, 3600) * 1000000 },
+    { UTCP_OPTION_MAX_CONNECTIONS, clamp(1024, (uint64_t)settings->max_links, 1048576) },
+    /* The token buckets cannot take back what the library has been given: let
+     * it hold a quarter of a second's worth, or what a fast circuit needs. */
+    { UTCP_OPTION_SEND_BUFFER, clamp(32768, settings->rate / 4, 262144) },
+    { UTCP_OPTION_RECEIVE_BUFFER, clamp(65536, settings->rate, 4194304) },
+    { UTCP_OPTION_MEMORY_BUDGET,
+      settings->memory < 1 << 24 ? 1 << 24 : settings->memory },
+  };
+  utcp_config *config = utcp_config_new();
+  size_t i;
+  int r;
+
+  if (!config)
+    return UTCP_ERR_MEMORY;
+  r = utcp_config_set_certificate(config, settings->chain,
+                                  settings->chain_len, settings->key,
+                                  settings->key_len);
+  for (i = 0; !r && i < sizeof(options) / sizeof(options[0]); ++i)
+    r = utcp_config_set(config, options[i].option, options[i].value);
+  if (!r)
+    r = utcp_endpoint_new(config, &callbacks, NULL, &or_utcp_endpoint);
+  if (r)
+    or_utcp_endpoint = NULL;
+  utcp_config_free(config);
+  return r;
+}
+
+/** Free what or_utcp_endpoint_open() made, the endpoint excepted. */
+static void
+release_socket(void)
+{
+  struct event **events[] = { &read_ev, &write_ev, &flush_ev };
+  size_t i;
+
+  for (i = 0; i < sizeof(events) / sizeof(events[0]); ++i) {
+    if (*events[i])
+      event_free(*events[i]);
+    *events[i] = NULL;
+  }
+  if (udp_socket >= 0)
+    close(udp_socket);
+  udp_socket = -1;
+  flush_scheduled = tx_blocked = false;
+}
+
+/** Open the socket and the endpoint.  On failure, say why, and return
+ * false. */
+bool
+or_utcp_endpoint_open(const or_utcp_settings_t *settings)
+{
+  struct event_base *base = or_utcp_tor_event_base();
+  int r;
+
+  if (or_utcp_endpoint)
+    return true;
+  if (!open_socket(settings)) {
+    release_socket();
+    return false;
+  }
+  r = make_endpoint(settings);
+  if (r) {
+    or_utcp_tor_log(OR_UTCP_WARN, "Could not set up OR connections by UDP: "
+                    "%s", utcp_error_string(r));
+    release_socket();
+    return false;
+  }
+  flush_ev = event_new(base, -1, 0, flush_cb, NULL);
+  read_ev = event_new(base, udp_socket, EV_READ | EV_PERSIST, read_cb, NULL);
+  write_ev = event_new(base, udp_socket, EV_WRITE, write_cb, NULL);
+  if (!flush_ev || !read_ev || !write_ev)
+    abort(); /* No memory. */
+  event_add(read_ev, NULL);
+  accepting = true;
+  next_check = 0;
+  utcp_log_set(log_cb, NULL, or_utcp_tor_logs_debug() ? 4 : 3);
+  or_utcp_tor_log(OR_UTCP_NOTICE, "Accepting OR connections by UDP on %s.",
+                  describe_address(settings->address));
+  return true;
+}
+
+/** Close all links, tell the peers, and close the socket.  When not
+ * <b>exiting</b>, connections that are connecting go over to TCP. */
+void
+or_utcp_endpoint_close(bool exiting)
+{
+  or_utcp_list_t links, *node;
+
+  if (!or_utcp_endpoint)
+    return;
+  or_utcp_list_init(&links);
+  or_utcp_list_move(&links, &or_utcp_links);
+  while ((node = or_utcp_list_pop(&links))) {
+    or_utcp_link_t *link = OR_UTCP_ENTRY(node, or_utcp_link_t, all);
+    struct or_connection_t *conn = link->conn;
+    or_utcp_link_detach(link); /* Frees those that have no connection. */
+    if (!conn || exiting || !or_utcp_tor_is_usable(conn))
+      continue;
+    if (or_utcp_tor_is_connecting(conn))
+      or_utcp_link_fall_back(link);
+    else
+      or_utcp_tor_close(conn, UTCP_CLOSE_LOCAL);
+  }
+
+  /* Close alerts leave now or never. */
+  utcp_endpoint_process(or_utcp_endpoint, or_utcp_tor_now());
+  utcp_endpoint_free(or_utcp_endpoint);
+  or_utcp_endpoint = NULL;
+  utcp_log_set(NULL, NULL, 0);
+  release_socket();
+  /* Links that their connections still own are of no endpoint any more. */
+  while (or_utcp_list_pop(&active_links) || or_utcp_list_pop(&fall_backs))
+    ;
+}
+
+bool
+or_utcp_endpoint_is_open(void)
+{
+  return or_utcp_endpoint != NULL;
+}
+
+/** Present this certificate from now on; see or_utcp_settings_t.  On failure,
+ * say why, and return false. */
+bool
+or_utcp_endpoint_use_certificate(const uint8_t *chain, size_t chain_len,
+                                 const uint8_t *key, size_t key_len)
+{
+  const int r = utcp_endpoint_set_certificate(or_utcp_endpoint, chain,
+                                              chain_len, key, key_len);
+  if (r)
+    or_utcp_tor_log(OR_UTCP_WARN, "Could not use the new link certificate "
+                    "for UDP: %s", utcp_error_string(r));
+  return !r;
+}
+
+/** Octets that the library's queues hold. */
+size_t
+or_utcp_memory(void)
+{
+  return or_utcp_endpoint ?
+    (size_t)utcp_endpoint_memory(or_utcp_endpoint) : 0;
+}
+
+/** Out of memory: make the library free <b>octets</b>.  Return how many. */
+size_t
+or_utcp_shed(size_t octets)
+{
+  uint64_t shed = 0;
+  if (!or_utcp_endpoint ||
+      utcp_endpoint_shed(or_utcp_endpoint, octets, &shed))
+    return 0;
+  or_utcp_schedule_flush();
+  or_utcp_tor_log(OR_UTCP_NOTICE, "Removed %" PRIu64 " bytes by closing "
+                  "circuits of OR connections over UDP.", shed);
+  return (size_t)shed;
+}
+
+/** Exit: say good-bye to all peers and free everything. */
+void
+or_utcp_free_glue(void)
+{
+  or_utcp_endpoint_close(true);
+  or_utcp_forget_failures();
+}
