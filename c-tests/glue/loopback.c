@@ -394,8 +394,6 @@ peer_new(const struct peer_options *o)
   assert_int_equal(utcp_config_set(config, UTCP_OPTION_CLIENT_CERTIFICATE, 1), UTCP_OK);
   if (o->receive_buffer)
     assert_int_equal(utcp_config_set(config, UTCP_OPTION_RECEIVE_BUFFER, o->receive_buffer), UTCP_OK);
-  if (o->datagram_size)
-    assert_int_equal(utcp_config_set(config, UTCP_OPTION_DATAGRAM_SIZE, o->datagram_size), UTCP_OK);
   assert_int_equal(utcp_endpoint_new(config, &callbacks, p, &p->endpoint), UTCP_OK);
   utcp_config_free(config);
   p->next = peers;

@@ -96,8 +96,8 @@ struct circuit {
 struct peer_options {
   uint16_t port; /* default: the next free one */
   const struct identity *identity;
-  uint64_t receive_buffer, datagram_size;
-  bool seed;
+  uint64_t receive_buffer;
+  bool none; /* so that there may be none in PEER() */
 };
 
 struct peer {
@@ -131,7 +131,7 @@ void loopback_setup(void);
 void loopback_teardown(void);
 
 struct peer *peer_new(const struct peer_options *options);
-#define PEER(...) peer_new(&(struct peer_options){ .port = 0, __VA_ARGS__ })
+#define PEER(...) peer_new(&(struct peer_options){ .none = false, __VA_ARGS__ })
 /* The process is gone, without a word; the socket, too. */
 void peer_stop(struct peer *peer);
 /* Begins a connection to the glue's socket. */
