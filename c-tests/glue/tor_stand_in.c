@@ -37,6 +37,7 @@ conn_new(const char *kind)
 uint64_t
 or_utcp_tor_now(void)
 {
+  tor.times_asked++;
   return clock_now;
 }
 

@@ -59,6 +59,7 @@ struct tor {
   tor_hook hook;   /* the same */
   unsigned logged[OR_UTCP_DEBUG + 1];
   char last_log[OR_UTCP_DEBUG + 1][512];
+  uint64_t times_asked; /* calls of or_utcp_tor_now */
   unsigned writing; /* within or_utcp_link_write_cell */
   /* What must not be: a call about a connection that is marked, at a wrong time, and the like. */
   unsigned violations;
