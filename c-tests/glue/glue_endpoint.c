@@ -284,6 +284,31 @@ closed_with_links_in_every_state(void **state)
   }
 }
 
+/* The library has caught a bug of its own: all is closed, as if the operator had done so, and can be opened again. */
+static void
+internal_error(void **state)
+{
+  (void)state;
+  struct or_connection_t *conn[STATES];
+  struct peer *peer[STATES];
+  links_in_every_state(conn, peer);
+  run_turns(5);
+  or_utcp_link_write(conn[OPEN]->link, "x", 1);
+  failing.process = UTCP_ERR_INTERNAL;
+  run_turns(1);
+  assert_int_equal(failing.process, UTCP_OK);
+  assert_false(or_utcp_endpoint_is_open());
+  assert_int_equal(tor.logged[OR_UTCP_WARN], 1);
+  assert_int_equal(conn[OPEN]->calls[CALL_CLOSE], 1);
+  assert_int_equal(conn[HANDSHAKING]->calls[CALL_CLOSE], 1);
+  assert_int_equal(conn[CONNECTING]->calls[CALL_TCP], 1);
+  assert_int_equal(conn[WAITING]->calls[CALL_TCP], 1);
+  run_for(60 * SECOND);
+  tor_open_endpoint();
+  struct pair p = pair_in();
+  assert_false(p.conn->marked);
+}
+
 /* ---- the certificate ---- */
 
 static void
@@ -508,6 +533,7 @@ main(void)
     TEST(bad_settings),
     TEST(without_an_endpoint),
     TEST(closed_with_links_in_every_state),
+    TEST(internal_error),
     TEST(certificate_changes),
     TEST(batches_or_not),
     TEST(kernel_takes_no_more),

@@ -300,21 +300,31 @@ stream_that_cannot_be_opened(void **state)
 {
   (void)state;
   struct pair p = pair_out();
-  unsigned n;
-  /* Until the library's limit of circuits on a connection. */
-  for (n = 0; n < 70000 && !p.conn->calls[CALL_LOST]; n++) {
-    tor_cell(p.conn, 1000 + n, CELL_CREATE2, 0);
-    if (n % 4096 == 4095 || n > 65500)
-      run_turns(1);
-  }
-  assert_in_range(n, 65500, 65537);
-  assert_int_equal(p.conn->calls[CALL_LOST], 1);
-  assert_int_equal(p.conn->lost[0], 1000 + n - 1);
-  /* What Tor writes to it after all goes nowhere. */
-  tor_cell(p.conn, 1000 + n - 1, CELL_RELAY, 0);
-  tor_cell(p.conn, 1000 + n - 1, CELL_DESTROY, 0);
-  assert_false(or_utcp_stream_is_full(p.conn->link, 1000 + n - 1));
-  assert_false(p.conn->marked);
+  failing.open_circuit = UTCP_ERR_LIMIT;
+  tor_cell(p.conn, 9, CELL_CREATE2, 0);
+  tor_cell(p.conn, 10, CELL_CREATE2, 0);
+  failing.open_circuit = UTCP_OK;
+  tor_cell(p.conn, 11, CELL_CREATE2, 0);
+  /* What Tor writes to them after all goes nowhere. */
+  tor_cell(p.conn, 9, CELL_RELAY, 0);
+  assert_false(or_utcp_stream_is_full(p.conn->link, 9));
+  assert_int_equal(p.conn->calls[CALL_LOST], 0);
+  RUN_UNTIL(SECOND, p.conn->calls[CALL_LOST] == 2);
+  assert_int_equal(tor_lost(p.conn, 9), 1);
+  assert_int_equal(tor_lost(p.conn, 10), 1);
+  tor_cell(p.conn, 9, CELL_DESTROY, 0);
+  RUN_UNTIL(5 * SECOND, peer_circuit(p.peer, 11));
+  run_for(5 * SECOND);
+  assert_null(peer_circuit(p.peer, 9));
+  assert_int_equal(p.conn->calls[CALL_LOST], 2);
+  assert_int_equal(p.peer->control->in.len, 0);
+
+  /* It is closed before it hears. */
+  failing.open_circuit = UTCP_ERR_MEMORY;
+  tor_cell(p.conn, 12, CELL_CREATE2, 0);
+  tor_mark(p.conn);
+  run_for(5 * SECOND);
+  assert_int_equal(p.conn->calls[CALL_LOST], 2);
 }
 
 /* ---- ends ---- */

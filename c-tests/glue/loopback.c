@@ -11,6 +11,7 @@
 uint64_t clock_now;
 struct event_base *loop_base;
 struct send_script sending;
+struct failure_script failing;
 
 static struct peer *peers;
 static uint16_t next_port;
@@ -62,6 +63,27 @@ sendto(int fd, const void *data, size_t len, int flags, const struct sockaddr *t
     return -1;
   moved++;
   return (ssize_t)syscall(SYS_sendto, fd, data, len, flags, to, to_len);
+}
+
+/* ---- in place of the library (the linker's --wrap) ---- */
+
+int __real_utcp_connection_open_circuit(utcp_connection *connection, uint32_t number, utcp_circuit **circuit);
+int __wrap_utcp_connection_open_circuit(utcp_connection *connection, uint32_t number, utcp_circuit **circuit);
+int __real_utcp_endpoint_process(utcp_endpoint *endpoint, uint64_t now);
+int __wrap_utcp_endpoint_process(utcp_endpoint *endpoint, uint64_t now);
+
+int
+__wrap_utcp_connection_open_circuit(utcp_connection *connection, uint32_t number, utcp_circuit **circuit)
+{
+  return failing.open_circuit ? failing.open_circuit : __real_utcp_connection_open_circuit(connection, number, circuit);
+}
+
+int
+__wrap_utcp_endpoint_process(utcp_endpoint *endpoint, uint64_t now)
+{
+  int answer = failing.process;
+  failing.process = UTCP_OK;
+  return answer ? answer : __real_utcp_endpoint_process(endpoint, now);
 }
 
 /* ---- cells ---- */
@@ -547,6 +569,7 @@ loopback_setup(void)
   struct event_config *config = event_config_new();
   clock_now = 1000 * SECOND;
   sending = (struct send_script){ .fail = 0 };
+  failing = (struct failure_script){ .process = UTCP_OK };
   next_port = 9100;
   idle = 0;
   assert_non_null(config);

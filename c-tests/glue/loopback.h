@@ -167,6 +167,13 @@ struct send_script {
 };
 extern struct send_script sending;
 
+/* What functions of the library answer instead of doing their work, unless it is UTCP_OK. */
+struct failure_script {
+  int open_circuit; /* each time */
+  int process;      /* the next time */
+};
+extern struct failure_script failing;
+
 /* One turn of everything, and the clock moves on; not beyond `limit`, where it returns false. */
 bool loopback_step(uint64_t limit);
 void run_for(uint64_t span);
