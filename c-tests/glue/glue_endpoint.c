@@ -404,6 +404,15 @@ kernel_refuses_a_datagram(void **state)
     exchange(&p, 9);
     assert_int_equal(sending.fail, 0);
     assert_false(p.conn->marked);
+    /* It is not offered again, but lost, and sent again by TCP. */
+    or_utcp_figures_t before = { .links = 0 }, after = { .links = 0 };
+    run_for(5 * SECOND);
+    or_utcp_link_add_figures(p.conn->link, &before);
+    sending.fail = 1;
+    tor_cell(p.conn, 10, CELL_CREATE2, 0);
+    RUN_UNTIL(20 * SECOND, peer_circuit(p.peer, 10));
+    or_utcp_link_add_figures(p.conn->link, &after);
+    assert_true(after.retransmits > before.retransmits);
   }
 }
 
@@ -484,7 +493,9 @@ memory_and_shed(void **state)
   assert_int_equal(tor.logged[OR_UTCP_NOTICE], notices + 1);
   assert_true(or_utcp_memory() <= held - shed);
   assert_int_equal(p.conn->calls[CALL_LOST], 0); /* not within the call */
-  RUN_UNTIL(5 * SECOND, p.conn->calls[CALL_LOST] == 1 && fat->closed);
+  run_turns(2); /* and not a second later */
+  assert_int_equal(p.conn->calls[CALL_LOST], 1);
+  RUN_UNTIL(5 * SECOND, fat->closed);
   assert_int_equal(tor_lost(p.conn, 9), 1);
   circuit_cells(thin, 4, CELL_RELAY, 1, 100);
   RUN_UNTIL(5 * SECOND, tor_count(p.conn, 10) == 101);

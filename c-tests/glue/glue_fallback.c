@@ -35,6 +35,22 @@ remembered_for_ten_minutes(void **state)
   assert_false(or_utcp_failed_recently(identity[2]));
 }
 
+/* One that failed again is forgotten later than one that did not. */
+static void
+forgotten_in_their_order(void **state)
+{
+  (void)state;
+  const uint8_t a[OR_UTCP_IDENTITY_LEN] = { 1 }, b[OR_UTCP_IDENTITY_LEN] = { 2 };
+  or_utcp_note_failure(a);
+  clock_now += 100 * SECOND;
+  or_utcp_note_failure(b);
+  clock_now += 400 * SECOND;
+  or_utcp_note_failure(a);
+  clock_now += 250 * SECOND;
+  assert_false(or_utcp_failed_recently(b));
+  assert_true(or_utcp_failed_recently(a));
+}
+
 static void
 many_failures(void **state)
 {
@@ -127,7 +143,7 @@ many_at_once(void **state)
   struct or_connection_t *conn[20];
   for (unsigned i = 0; i < 20; i++) {
     struct peer *peer = PEER();
-    peer->deaf = i % 4 != 0;
+    peer->deaf = i % 4 != 0 && i % 8 != 1;
     conn[i] = tor_connect(peer, (uint8_t)(1 + i));
     if (i % 4 == 1)
       conn[i]->marked = true; /* closed in the meantime, but not freed yet */
@@ -309,15 +325,22 @@ static void
 crossing_and_ours_is_closed(void **state)
 {
   (void)state;
-  for (unsigned i = 0; i < 2; i++) {
+  for (unsigned i = 0; i < 3; i++) {
     struct peer *peer;
     struct or_connection_t *ours, *theirs = cross(UTCP_ROLE_SERVER, &peer, &ours);
-    if (i) {
+    if (i == 1) {
       tor_mark(ours);
       run_turns(3);
       assert_null(ours->link);
     } else {
       ours->marked = true; /* and not freed yet */
+    }
+    if (i == 2) {
+      assert_int_equal(utcp_connection_close(peer->connection), UTCP_OK);
+      RUN_UNTIL(5 * SECOND, theirs->marked);
+      run_for(5 * SECOND);
+      assert_int_equal(ours->calls[CALL_TCP] + ours->calls[CALL_CLOSE], 0);
+      continue;
     }
     memset(theirs->identity, 0x11, sizeof theirs->identity);
     tor_opened(theirs);
@@ -392,6 +415,7 @@ main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, tor_setup, tor_teardown)
   const struct CMUnitTest tests[] = {
     TEST(remembered_for_ten_minutes),
+    TEST(forgotten_in_their_order),
     TEST(many_failures),
     TEST(outlives_the_endpoint),
     TEST(no_answer),

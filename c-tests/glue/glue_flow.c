@@ -108,12 +108,18 @@ writing_to_a_full_stream(void **state)
   struct pair p = pair_out();
   struct circuit *c = launch(&p, 9);
   const uint32_t cells = scaled(4000, 1500);
-  for (uint32_t seq = 1; seq < cells; seq++)
+  for (uint32_t seq = 1; seq < cells / 2; seq++)
     tor_cell(p.conn, 9, CELL_RELAY, seq);
   assert_true(or_utcp_stream_is_full(p.conn->link, 9));
+  /* The rest in small pieces, while what is kept for the stream goes out. */
+  for (uint32_t seq = cells / 2; seq < cells; seq++) {
+    tor_cell(p.conn, 9, CELL_RELAY, seq);
+    run_turns(1);
+  }
   RUN_UNTIL(60 * SECOND, c->in.len == (size_t)cells * 514);
   assert_in_order(c, 4, 9, cells);
-  assert_int_equal(tor_room(p.conn, 9), 1);
+  assert_false(or_utcp_stream_is_full(p.conn->link, 9));
+  assert_true(tor_room(p.conn, 9) >= 1);
 }
 
 static void
@@ -388,6 +394,28 @@ streams_take_turns(void **state)
   assert_int_equal(tor_wrong(p.conn, 9) + tor_wrong(p.conn, 10), 0);
 }
 
+/* A turn ends before all is read, and nothing new comes: the next ones go on. */
+static void
+turns_until_nothing_is_left(void **state)
+{
+  (void)state;
+  struct pair p = pair_in();
+  struct circuit *c = begin(&p, 9);
+  const size_t before = 1 + scaled(20000, 5000), held = 900;
+  circuit_cells(c, 4, CELL_RELAY, 1, before - 1); /* makes the window wide */
+  RUN_UNTIL(60 * SECOND, tor_count(p.conn, 9) == before);
+  or_utcp_stream_hold(p.conn->link, 9, true);
+  circuit_cells(c, 4, CELL_RELAY, (uint32_t)before, held);
+  RUN_UNTIL(60 * SECOND, circuit_is_delivered(c));
+  run_for(5 * SECOND);
+  assert_int_equal(tor_count(p.conn, 9), before);
+  p.peer->mute = true;
+  or_utcp_stream_hold(p.conn->link, 9, false);
+  run_for(10 * MS);
+  assert_int_equal(tor_count(p.conn, 9), before + held);
+  assert_int_equal(tor_wrong(p.conn, 9), 0);
+}
+
 /* ---- what is charged ---- */
 
 static void
@@ -433,6 +461,28 @@ charged_once(void **state)
   }
 }
 
+/* Not some time later: buckets are to be empty when they are. */
+static void
+charged_in_the_same_turn(void **state)
+{
+  (void)state;
+  struct pair p = pair_in();
+  struct circuit *c = begin(&p, 9);
+  for (uint32_t i = 0; i < 20; i++) {
+    run_for(300 * MS);
+    circuit_cells(c, 4, CELL_RELAY, 1 + i, 1);
+    if (i % 2)
+      tor_cell(p.conn, 9, CELL_RELAY, i);
+    for (unsigned turn = 0; turn < 10 && tor_count(p.conn, 9) < i + 2; turn++)
+      run_turns(1);
+    assert_int_equal(tor_count(p.conn, 9), i + 2);
+    or_utcp_figures_t figures = { .links = 0 };
+    or_utcp_link_add_figures(p.conn->link, &figures);
+    assert_int_equal(p.conn->moved_received, figures.received);
+    assert_int_equal(p.conn->moved_sent, figures.sent);
+  }
+}
+
 /* Also what is not of any circuit: path probes, retransmissions, acknowledgements. */
 static void
 charged_without_cells(void **state)
@@ -466,7 +516,9 @@ main(void)
     TEST(bandwidth_ends_within_a_turn),
     TEST(held_for_two_reasons),
     TEST(streams_take_turns),
+    TEST(turns_until_nothing_is_left),
     TEST(charged_once),
+    TEST(charged_in_the_same_turn),
     TEST(charged_without_cells),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

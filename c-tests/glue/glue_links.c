@@ -114,6 +114,7 @@ not_accepting(void **state)
   run_for(3 * SECOND);
   assert_int_equal(tor_accepted_count(), 1);
   assert_int_equal(peer->ready + peer->closed, 0);
+  assert_int_equal(peer->rx, 0); /* no word to it */
   /* What exists goes on, and so does what we begin ourselves. */
   circuit_write(open.peer->control, "abc", 3);
   struct or_connection_t *conn = tor_connect(ours, 0x11);

@@ -277,6 +277,8 @@ or_utcp_tor_circuit_has_room(struct or_connection_t *conn, uint32_t number)
     violate(conn, "circuit_has_room: it is marked");
   if (tor.writing)
     violate(conn, "circuit_has_room: within a write");
+  if (!number)
+    violate(conn, "circuit_has_room: of no circuit");
   if (or_utcp_stream_is_full(conn->link, number))
     violate(conn, "circuit_has_room: its stream is full");
   conn->room[conn->calls[CALL_ROOM] % 256] = number;
