@@ -413,6 +413,14 @@ kernel_refuses_a_datagram(void **state)
     RUN_UNTIL(20 * SECOND, peer_circuit(p.peer, 10));
     or_utcp_link_add_figures(p.conn->link, &after);
     assert_true(after.retransmits > before.retransmits);
+    /* Nor does it hold up the others. */
+    run_for(5 * SECOND);
+    uint64_t rx = p.peer->rx;
+    sending.fail = 1;
+    for (uint32_t seq = 0; seq < 10; seq++)
+      tor_cell(p.conn, 10, CELL_RELAY, seq);
+    run_turns(1);
+    assert_true(p.peer->rx > rx);
   }
 }
 

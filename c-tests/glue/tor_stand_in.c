@@ -296,7 +296,7 @@ sweep(evutil_socket_t fd, short what, void *arg)
   (void)arg;
   for (size_t i = 0; i < tor.conn_count; i++) {
     struct or_connection_t *conn = tor.conns[i];
-    if (conn->marked && conn->link) {
+    if (conn->swept && conn->link) {
       or_utcp_link_free(conn->link);
       conn->link = NULL;
     }
@@ -306,7 +306,7 @@ sweep(evutil_socket_t fd, short what, void *arg)
 void
 tor_mark(struct or_connection_t *conn)
 {
-  conn->marked = true;
+  conn->marked = conn->swept = true;
   event_active(tor.sweep, EV_TIMEOUT, 0);
 }
 

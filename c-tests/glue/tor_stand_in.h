@@ -30,6 +30,7 @@ struct or_connection_t {
   or_utcp_link_t *link; /* NULL: freed, or by TCP now */
   enum tor_state state;
   bool marked, outgoing;
+  bool swept; /* it is marked, and freed in the next turn */
   size_t id_len;
   uint8_t identity[OR_UTCP_IDENTITY_LEN];
   char name[32];
