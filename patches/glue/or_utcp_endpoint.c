@@ -501,10 +501,14 @@ or_utcp_endpoint_open(const or_utcp_settings_t *settings)
 void
 or_utcp_endpoint_close(bool exiting)
 {
+  utcp_endpoint *endpoint = or_utcp_endpoint;
   or_utcp_list_t links, *node;
 
-  if (!or_utcp_endpoint)
+  if (!endpoint)
     return;
+  /* Whoever hears that a connection ends may want another one: it is to get
+   * no link any more. */
+  or_utcp_endpoint = NULL;
   or_utcp_list_init(&links);
   or_utcp_list_move(&links, &or_utcp_links);
   while ((node = or_utcp_list_pop(&links))) {
@@ -520,9 +524,8 @@ or_utcp_endpoint_close(bool exiting)
   }
 
   /* Close alerts leave now or never. */
-  utcp_endpoint_process(or_utcp_endpoint, or_utcp_tor_now());
-  utcp_endpoint_free(or_utcp_endpoint);
-  or_utcp_endpoint = NULL;
+  utcp_endpoint_process(endpoint, or_utcp_tor_now());
+  utcp_endpoint_free(endpoint);
   utcp_log_set(NULL, NULL, 0);
   release_socket();
   /* Links that their connections still own are of no endpoint any more. */
