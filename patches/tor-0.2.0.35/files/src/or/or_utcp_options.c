@@ -32,13 +32,14 @@ static void
 choose_address(const or_options_t *options, struct sockaddr_in *sin)
 {
   uint32_t addr = 0;
+  uint16_t or_port;
 
   memset(sin, 0, sizeof(*sin));
   sin->sin_family = AF_INET;
   sin->sin_port = htons((uint16_t)options->ORUDPPort);
   if (options->ORListenAddress) {
     if (parse_addr_port(LOG_WARN, options->ORListenAddress->value, NULL,
-                        &addr, NULL) < 0)
+                        &addr, &or_port) < 0)
       addr = 0;
     sin->sin_addr.s_addr = htonl(addr);
   }
