@@ -9,6 +9,7 @@
 
 #include "or.h"
 #include "or_utcp_glue.h"
+#include "or_utcp_tls.h"
 
 #include <event2/buffer.h>
 
@@ -22,6 +23,15 @@ format_address(const or_connection_t *conn, char buf[INET_NTOA_BUF_LEN])
   struct in_addr in;
   in.s_addr = htonl(conn->_base.addr);
   tor_inet_ntoa(&in, buf, INET_NTOA_BUF_LEN);
+}
+
+/** Add what a connection by TLS has moved, in octets of TLS. */
+static void
+add_tls_figures(const or_connection_t *conn, or_utcp_figures_t *figures)
+{
+  if (conn->tls)
+    or_utcp_tls_count(conn->tls, &figures->received, &figures->sent);
+  or_utcp_tcp_add_figures(conn->_base.s, figures);
 }
 
 static void
@@ -41,9 +51,8 @@ describe_connection(struct evbuffer *out, or_connection_t *conn)
   line.state = conn->_base.state == OR_CONN_STATE_OPEN ? "open" :
                conn->_base.state == OR_CONN_STATE_CONNECTING ? "connecting" :
                                                                "handshaking";
-  /* Tor does not count the octets of a single connection. */
   if (!conn->utcp_link)
-    or_utcp_tcp_add_figures(conn->_base.s, &line.figures);
+    add_tls_figures(conn, &line.figures);
   if (!tor_digest_is_zero(conn->identity_digest)) {
     base16_encode(fingerprint, sizeof(fingerprint), conn->identity_digest,
                   DIGEST_LEN);
@@ -86,8 +95,8 @@ getinfo_helper_utcp(control_connection_t *control_conn, const char *question,
   return 0;
 }
 
-/** Log how many connections there are of each transport, and what those by
- * UDP have moved. */
+/** Log how many connections there are of each transport, and what they have
+ * moved. */
 static void
 log_figures(void)
 {
@@ -102,7 +111,7 @@ log_figures(void)
     if (or_utcp_is_link(base))
       or_utcp_link_add_figures(TO_OR_CONN(base)->utcp_link, &utcp);
     else
-      or_utcp_tcp_add_figures(base->s, &tls);
+      add_tls_figures(TO_OR_CONN(base), &tls);
   });
   or_utcp_log_figures(&utcp, &tls);
 }

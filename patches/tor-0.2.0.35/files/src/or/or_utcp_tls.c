@@ -43,6 +43,14 @@ or_utcp_tls_free(tor_tls_t *tls)
   tor_free(tls);
 }
 
+/** Add what has gone over the socket of <b>tls</b>, in octets. */
+void
+or_utcp_tls_count(const tor_tls_t *tls, uint64_t *received, uint64_t *sent)
+{
+  *received += BIO_number_read(SSL_get_rbio(tls->ssl));
+  *sent += BIO_number_written(SSL_get_wbio(tls->ssl));
+}
+
 /** Append the DER of <b>cert</b> to <b>out</b>.  Return -1 on failure. */
 static int
 or_utcp_add_certificate(or_utcp_credentials_t *out, X509 *cert)

@@ -32,4 +32,7 @@ struct tor_tls_t *or_utcp_tls_new(int is_server);
 void or_utcp_tls_lend(struct tor_tls_t *tls, struct ssl_st *ssl);
 void or_utcp_tls_free(struct tor_tls_t *tls);
 
+void or_utcp_tls_count(const struct tor_tls_t *tls, uint64_t *received,
+                       uint64_t *sent);
+
 #endif /* !defined(_TOR_OR_UTCP_TLS_H) */
