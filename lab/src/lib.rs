@@ -12,10 +12,13 @@
 //! scenario/    what is measured
 //! bench        runs it with several seeds, on all cores
 //! targets      what the figures have to reach
+//! cli/         the subcommands of `lab`
 //! report       tables, JSON, plots
+//! results/     what experiments in real time leave behind: lines, intervals, comparisons
 //! ```
 
 pub mod bench;
+pub mod cli;
 pub mod contestant;
 pub mod end;
 pub mod endpoint;
@@ -25,6 +28,7 @@ pub mod path;
 pub mod plot;
 pub mod quinn;
 pub mod report;
+pub mod results;
 pub mod scenario;
 pub mod targets;
 pub mod tcb;

@@ -1,0 +1,3 @@
+//! The subcommands of `lab`, one file each: its options, and what it does.
+
+pub mod compare;
