@@ -195,8 +195,11 @@ or_utcp_tor_close(or_connection_t *conn, int reason)
   conn->tls_error = reason == UTCP_CLOSE_TIMEOUT ? TOR_TLS_ERROR_TIMEOUT :
                     reason == UTCP_CLOSE_RESTARTED ? TOR_TLS_ERROR_CONNRESET :
                     TOR_TLS_CLOSE;
-  if (reason == UTCP_CLOSE_DONE)
+  if (reason == UTCP_CLOSE_DONE) {
     conn->utcp_gave_way = 1;
+    control_event_or_conn_status(conn, OR_CONN_EVENT_CLOSED,
+                                 END_OR_CONN_REASON_DONE);
+  }
   connection_mark_for_close(TO_CONN(conn));
   if (reason == UTCP_CLOSE_LOCAL)
     conn->_base.hold_open_until_flushed = 1; /* We mean it: no failure. */
