@@ -357,71 +357,48 @@ exchange(struct pair *p, uint32_t number)
 }
 
 static void
-batches_or_not(void **state)
-{
-  (void)state;
-  for (unsigned i = 0; i < 3; i++) {
-    tor.may_batch = i != 1;
-    struct pair p = i == 2 ? pair_out() : pair_in();
-    unsigned mmsg = sending.calls_mmsg, one = sending.calls_sendto;
-    exchange(&p, 9);
-    assert_int_equal(sending.calls_mmsg > mmsg, i != 1);
-    assert_int_equal(sending.calls_sendto > one, i == 1);
-  }
-}
-
-static void
 kernel_takes_no_more(void **state)
 {
   (void)state;
-  for (unsigned i = 0; i < 4; i++) {
-    static const int errors[] = { EAGAIN, EINTR, EAGAIN, EWOULDBLOCK };
-    tor.may_batch = i % 2 == 0;
-    struct pair p = pair_in();
-    sending.error = errors[i];
-    sending.fail = 5;
-    exchange(&p, 9);
-    assert_int_equal(sending.fail, 0);
-    sending.limit = 3; /* no more than three of a batch */
-    exchange(&p, 10);
-    sending.limit = 0;
-    /* It was offered again, and not taken for lost. */
-    or_utcp_figures_t figures = { .links = 0 };
-    or_utcp_link_add_figures(p.conn->link, &figures);
-    assert_int_equal(figures.retransmits, 0);
-  }
+  struct pair p = pair_in();
+  sending.full = 5;
+  exchange(&p, 9);
+  assert_int_equal(sending.full, 0);
+  sending.limit = 3; /* no more than three of a batch */
+  exchange(&p, 10);
+  sending.limit = 0;
+  /* It was offered again, and not taken for lost. */
+  or_utcp_figures_t figures = { .links = 0 };
+  or_utcp_link_add_figures(p.conn->link, &figures);
+  assert_int_equal(figures.retransmits, 0);
 }
 
 static void
-kernel_refuses_a_datagram(void **state)
+datagram_is_lost(void **state)
 {
   (void)state;
-  for (unsigned i = 0; i < 2; i++) {
-    tor.may_batch = i == 0;
-    struct pair p = pair_in();
-    sending.error = i ? EPERM : EMSGSIZE;
-    sending.fail = 3;
-    exchange(&p, 9);
-    assert_int_equal(sending.fail, 0);
-    assert_false(p.conn->marked);
-    /* It is not offered again, but lost, and sent again by TCP. */
-    or_utcp_figures_t before = { .links = 0 }, after = { .links = 0 };
-    run_for(5 * SECOND);
-    or_utcp_link_add_figures(p.conn->link, &before);
-    sending.fail = 1;
-    tor_cell(p.conn, 10, CELL_CREATE2, 0);
-    RUN_UNTIL(20 * SECOND, peer_circuit(p.peer, 10));
-    or_utcp_link_add_figures(p.conn->link, &after);
-    assert_true(after.retransmits > before.retransmits);
-    /* Nor does it hold up the others. */
-    run_for(5 * SECOND);
-    uint64_t rx = p.peer->rx;
-    sending.fail = 1;
-    for (uint32_t seq = 0; seq < 10; seq++)
-      tor_cell(p.conn, 10, CELL_RELAY, seq);
-    run_turns(1);
-    assert_true(p.peer->rx > rx);
-  }
+  struct pair p = pair_in();
+  sending.lost = 3;
+  exchange(&p, 9);
+  assert_int_equal(sending.lost, 0);
+  assert_false(p.conn->marked);
+  /* It is not offered again, but sent again by TCP. */
+  or_utcp_figures_t before = { .links = 0 }, after = { .links = 0 };
+  run_for(5 * SECOND);
+  or_utcp_link_add_figures(p.conn->link, &before);
+  sending.lost = 1;
+  tor_cell(p.conn, 10, CELL_CREATE2, 0);
+  RUN_UNTIL(20 * SECOND, peer_circuit(p.peer, 10));
+  or_utcp_link_add_figures(p.conn->link, &after);
+  assert_true(after.retransmits > before.retransmits);
+  /* Nor does it hold up the others. */
+  run_for(5 * SECOND);
+  uint64_t rx = p.peer->rx;
+  sending.lost = 1;
+  for (uint32_t seq = 0; seq < 10; seq++)
+    tor_cell(p.conn, 10, CELL_RELAY, seq);
+  run_turns(1);
+  assert_true(p.peer->rx > rx);
 }
 
 static void
@@ -446,7 +423,6 @@ garbage_at_the_socket(void **state)
     struct msghdr msg = { .msg_name = &to, .msg_namelen = sizeof to, .msg_iov = &iov, .msg_iovlen = 1 };
     /* From a stranger, and from the peer's own address. */
     assert_int_equal(sendmsg(i % 2 ? fd : p.peer->fd, &msg, 0), (ssize_t)len);
-    tor.may_batch = i % 100 < 50;
     if (i % 10 == 0)
       run_turns(1);
   }
@@ -554,9 +530,8 @@ main(void)
     TEST(closed_with_links_in_every_state),
     TEST(internal_error),
     TEST(certificate_changes),
-    TEST(batches_or_not),
     TEST(kernel_takes_no_more),
-    TEST(kernel_refuses_a_datagram),
+    TEST(datagram_is_lost),
     TEST(garbage_at_the_socket),
     TEST(more_than_a_turn_reads),
     TEST(memory_and_shed),

@@ -32,45 +32,14 @@ clock_gettime(clockid_t id, struct timespec *ts)
   return 0;
 }
 
-static bool
-send_fails(void)
-{
-  if (!sending.fail)
-    return false;
-  sending.fail--;
-  errno = sending.error;
-  return true;
-}
-
-int
-sendmmsg(int fd, struct mmsghdr *batch, unsigned int count, int flags)
-{
-  sending.calls_mmsg++;
-  if (send_fails())
-    return -1;
-  if (sending.limit && count > sending.limit)
-    count = (unsigned)sending.limit;
-  int n = (int)syscall(SYS_sendmmsg, fd, batch, count, flags);
-  moved += n > 0 ? (unsigned)n : 0;
-  return n;
-}
-
-ssize_t
-sendto(int fd, const void *data, size_t len, int flags, const struct sockaddr *to, socklen_t to_len)
-{
-  sending.calls_sendto++;
-  if (send_fails())
-    return -1;
-  moved++;
-  return (ssize_t)syscall(SYS_sendto, fd, data, len, flags, to, to_len);
-}
-
 /* ---- in place of the library (the linker's --wrap) ---- */
 
 int __real_utcp_connection_open_circuit(utcp_connection *connection, uint32_t number, utcp_circuit **circuit);
 int __wrap_utcp_connection_open_circuit(utcp_connection *connection, uint32_t number, utcp_circuit **circuit);
 int __real_utcp_endpoint_process(utcp_endpoint *endpoint, uint64_t now);
 int __wrap_utcp_endpoint_process(utcp_endpoint *endpoint, uint64_t now);
+size_t __real_utcp_socket_send(utcp_socket *socket, const utcp_datagram *batch, size_t count);
+size_t __wrap_utcp_socket_send(utcp_socket *socket, const utcp_datagram *batch, size_t count);
 
 int
 __wrap_utcp_connection_open_circuit(utcp_connection *connection, uint32_t number, utcp_circuit **circuit)
@@ -84,6 +53,25 @@ __wrap_utcp_endpoint_process(utcp_endpoint *endpoint, uint64_t now)
   int answer = failing.process;
   failing.process = UTCP_OK;
   return answer ? answer : __real_utcp_endpoint_process(endpoint, now);
+}
+
+size_t
+__wrap_utcp_socket_send(utcp_socket *socket, const utcp_datagram *batch, size_t count)
+{
+  size_t lost = 0;
+  if (sending.full) {
+    sending.full--;
+    return 0;
+  }
+  if (sending.lost && count) {
+    sending.lost--;
+    lost = 1;
+  }
+  if (sending.limit && count > sending.limit)
+    count = sending.limit;
+  size_t done = __real_utcp_socket_send(socket, batch + lost, count - lost);
+  moved += done;
+  return lost + done;
 }
 
 /* ---- cells ---- */
@@ -568,7 +556,7 @@ loopback_setup(void)
 {
   struct event_config *config = event_config_new();
   clock_now = 1000 * SECOND;
-  sending = (struct send_script){ .fail = 0 };
+  sending = (struct send_script){ .full = 0 };
   failing = (struct failure_script){ .process = UTCP_OK };
   next_port = 9100;
   idle = 0;

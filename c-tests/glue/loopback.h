@@ -158,12 +158,11 @@ utcp_circuit_info circuit_info(const struct circuit *circuit);
 extern uint64_t clock_now;
 extern struct event_base *loop_base;
 
-/* What the next calls of sendmmsg and sendto (which the glue uses, and peers do not) do. */
+/* What the next calls of utcp_socket_send (which the glue uses, and peers do not) do. */
 struct send_script {
-  unsigned fail; /* so many fail */
-  int error;     /* with this errno */
+  unsigned full; /* so many take nothing */
+  unsigned lost; /* so many lose their first datagram */
   size_t limit;  /* of the others, each takes no more than this; 0: all */
-  unsigned calls_mmsg, calls_sendto;
 };
 extern struct send_script sending;
 

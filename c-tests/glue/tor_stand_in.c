@@ -48,12 +48,6 @@ or_utcp_tor_event_base(void)
 }
 
 bool
-or_utcp_tor_may_batch(void)
-{
-  return tor.may_batch;
-}
-
-bool
 or_utcp_tor_is_accepting(void)
 {
   return tor.is_accepting;
@@ -470,7 +464,7 @@ tor_setup(void **state)
 {
   (void)state;
   loopback_setup();
-  tor = (struct tor){ .is_accepting = true, .accepts_from = true, .wants_connection = true, .may_batch = true,
+  tor = (struct tor){ .is_accepting = true, .accepts_from = true, .wants_connection = true,
                       .id_len = 4, .identity = identity_new("relay"), .other_identity = identity_new("renewed") };
   assert_true(tor.identity && tor.other_identity);
   tor.sweep = event_new(loop_base, -1, 0, sweep, NULL);

@@ -54,7 +54,7 @@ struct or_connection_t {
 struct tor {
   struct or_connection_t *conns[128];
   size_t conn_count;
-  bool is_accepting, accepts_from, wants_connection, may_batch, logs_debug;
+  bool is_accepting, accepts_from, wants_connection, logs_debug;
   bool open_at_once; /* Tor's handshake takes no time */
   size_t id_len;   /* of connections to come */
   tor_hook hook;   /* the same */

@@ -521,12 +521,6 @@ or_utcp_tor_event_base(void)
 }
 
 bool
-or_utcp_tor_may_batch(void)
-{
-  return true;
-}
-
-bool
 or_utcp_tor_is_accepting(void)
 {
   return !we_are_hibernating();

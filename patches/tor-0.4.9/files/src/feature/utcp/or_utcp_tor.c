@@ -47,7 +47,6 @@
 #include "lib/buf/buffers.h"
 #include "lib/evloop/compat_libevent.h"
 #include "lib/net/address.h"
-#include "lib/sandbox/sandbox.h"
 #include "lib/time/compat_time.h"
 #include "lib/tls/tortls.h"
 #include "lib/tls/tortls_st.h"
@@ -558,12 +557,6 @@ struct event_base *
 or_utcp_tor_event_base(void)
 {
   return tor_libevent_get_base();
-}
-
-bool
-or_utcp_tor_may_batch(void)
-{
-  return !sandbox_is_active();
 }
 
 bool
