@@ -16,6 +16,7 @@
 //! ```
 
 pub mod bench;
+pub mod cli;
 pub mod contestant;
 pub mod end;
 pub mod endpoint;
@@ -39,6 +40,10 @@ pub mod link;
 #[path = "../../tests/sim/rng.rs"]
 #[allow(missing_docs, clippy::should_implement_trait)]
 pub mod rng;
+
+/// The link emulator.
+#[cfg(target_os = "linux")]
+pub mod emulate;
 
 /// The kernel's TCP beside and against utcp's, over emulated links in real time.
 #[cfg(target_os = "linux")]
