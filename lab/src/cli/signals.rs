@@ -1,5 +1,8 @@
 //! Signals that end an experiment, and what is waited for beside them.
 
+// How long a child takes to end is real time.
+#![allow(clippy::disallowed_methods)]
+
 use std::io;
 use std::os::fd::AsFd;
 use std::process::{Child, ExitStatus};

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::{self, JoinHandle};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
@@ -38,10 +39,11 @@ fn a_process_is_inside_of_its_host_and_ends_with_it() {
     shell
         .args(["-c", "sleep 1000 & echo $!"])
         .stdout(Stdio::piped());
-    let shell = running.spawn_in("c", shell).expect("sh is there");
+    let mut shell = running.spawn_in("c", shell).expect("sh is there");
     let mut line = String::new();
-    let mut output = BufReader::new(shell.stdout.expect("a pipe"));
+    let mut output = BufReader::new(shell.stdout.take().expect("a pipe"));
     output.read_line(&mut line).expect("text");
+    shell.wait().expect("it is ours");
     let orphan = PathBuf::from("/proc").join(line.trim());
     assert!(orphan.exists());
     assert!(sleeper.try_wait().expect("it is ours").is_none());
@@ -171,15 +173,12 @@ fn a_command_finds_the_hosts_and_its_status_is_handed_on() {
     assert!(said.contains("10.77.0.3/32"), "{said}");
 }
 
-/// Starts `lab emulate` with a command that goes on for long; the process, and the namespaces of its hosts.
-fn sleeping(file: &File) -> (Child, Vec<String>) {
-    let mut lab = file.lab(&[
-        "--no-check",
-        "--",
-        "sh",
-        "-c",
-        "echo $LAB_NS_A $LAB_NS_B $LAB_NS_C; exec sleep 1000",
-    ]);
+/// Starts `lab emulate` with a command that goes on until it is asked to end; the process, the namespaces of its hosts, and
+/// what it prints after that.
+fn waiting(file: &File) -> (Child, Vec<String>, JoinHandle<String>) {
+    let script = "trap 'echo asked to end; exit' TERM; echo $LAB_NS_A $LAB_NS_B $LAB_NS_C; \
+                  while :; do sleep 0.05; done";
+    let mut lab = file.lab(&["--no-check", "--", "sh", "-c", script]);
     let mut child = lab.stdout(Stdio::piped()).spawn().expect("it was built");
     let mut line = String::new();
     let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
@@ -187,9 +186,12 @@ fn sleeping(file: &File) -> (Child, Vec<String>) {
     let names: Vec<String> = line.split_whitespace().map(String::from).collect();
     assert_eq!(names.len(), 3);
     assert!(names.iter().all(|name| exists(name)));
-    // What it prints at its end has to go somewhere.
-    std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
-    (child, names)
+    let rest = thread::spawn(move || {
+        let mut rest = String::new();
+        output.read_to_string(&mut rest).expect("text");
+        rest
+    });
+    (child, names, rest)
 }
 
 fn signal(child: &Child, signal: Signal) {
@@ -203,10 +205,12 @@ fn signals_end_it_and_nothing_is_left() {
     }
     let file = File::new("signal", "");
     for by in [Signal::SIGINT, Signal::SIGTERM] {
-        let (mut child, names) = sleeping(&file);
+        let (mut child, names, said) = waiting(&file);
         signal(&child, by);
         let status = child.wait().expect("it is ours");
         assert_eq!(status.code(), Some(128 + by as i32));
+        let said = said.join().expect("no panic");
+        assert!(said.starts_with("asked to end\n"), "{said}");
         assert!(names.iter().all(|name| !exists(name)), "{names:?}");
     }
 }
@@ -217,7 +221,7 @@ fn what_a_killed_run_has_left_is_removed_by_the_next() {
         return;
     }
     let file = File::new("killed", "");
-    let (mut child, names) = sleeping(&file);
+    let (mut child, names, _) = waiting(&file);
     signal(&child, Signal::SIGKILL);
     child.wait().expect("it is ours");
     // Another test may have begun a run already; otherwise it is this.
