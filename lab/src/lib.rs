@@ -13,6 +13,9 @@
 //! bench        runs it with several seeds, on all cores
 //! targets      what the figures have to reach
 //! report       tables, JSON, plots
+//! emulate/     hosts and links in real time: the link emulator
+//! kernel/      the kernel's TCP beside utcp's, over the emulator
+//! cli/         the command line
 //! ```
 
 pub mod bench;

@@ -228,3 +228,28 @@ fn what_a_killed_run_has_left_is_removed_by_the_next() {
     drop(start(""));
     assert!(names.iter().all(|name| !exists(name)), "{names:?}");
 }
+
+#[test]
+fn an_emulator_that_is_not_exact_enough_is_refused_and_a_late_run_does_not_count() {
+    if !possible() {
+        return;
+    }
+    // Nothing is exact to the nanosecond.
+    let file = File::new(
+        "exact",
+        "[limits]\nrtt_error_ms = 0\nseconds = 0.2\nload_mbit = 1\n",
+    );
+    let output = file.run(&["--", "echo", "it was run"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    assert!(
+        said.contains("missed") && said.contains("REFUSED") && !said.contains("it was run"),
+        "{said}"
+    );
+    let file = File::new("late", "[limits]\nlate_ms = 0\n");
+    let script = "ip netns exec $LAB_NS_A bash -c \"echo x > /dev/udp/$LAB_ADDR_B/9\"; sleep 0.2";
+    let output = file.run(&["--no-check", "--", "sh", "-c", script]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    assert!(said.contains("OVERLOADED"), "{said}");
+}
