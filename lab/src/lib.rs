@@ -15,6 +15,8 @@
 //! cli/         the subcommands of `lab`
 //! report       tables, JSON, plots
 //! results/     what experiments in real time leave behind: lines, intervals, comparisons
+//! emulate/     hosts and links in real time: the link emulator
+//! kernel/      the kernel's TCP beside utcp's, over the emulator
 //! ```
 
 pub mod bench;
@@ -43,6 +45,10 @@ pub mod link;
 #[path = "../../tests/sim/rng.rs"]
 #[allow(missing_docs, clippy::should_implement_trait)]
 pub mod rng;
+
+/// The link emulator.
+#[cfg(target_os = "linux")]
+pub mod emulate;
 
 /// The kernel's TCP beside and against utcp's, over emulated links in real time.
 #[cfg(target_os = "linux")]
