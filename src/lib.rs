@@ -15,6 +15,7 @@ pub mod endpoint;
 pub mod error;
 mod ffi;
 mod log;
+mod map;
 pub mod pool;
 mod rng;
 pub mod stats;

@@ -367,7 +367,7 @@ impl Rig {
                 self.circuits.remove(&id);
                 Ok(())
             }
-            12 => endpoint.set_events(id, u32::from(input.u8())),
+            12 => endpoint.set_events(id, input.u8()),
             13 => endpoint.set_rate(id, u64::from(input.u16())),
             14 => endpoint.set_priority(id, input.u8()),
             _ => {

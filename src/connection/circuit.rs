@@ -16,11 +16,11 @@ pub struct Circuit {
     /// Its TCP connection.
     pub tcp: Tcp,
     /// Events that are reported.
-    pub mask: u32,
+    pub mask: u8,
     /// Weight in the round robin.
     pub weight: u8,
     /// Octets that may be sent before it is the next one's turn.
-    pub deficit: usize,
+    pub deficit: u32,
     /// It stands in the scheduler's queue.
     pub active: bool,
     /// It stands in the list of those that hold an acknowledgement back.

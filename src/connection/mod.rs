@@ -121,7 +121,7 @@ impl Connection {
             active: false,
             role: session.role(),
             session: Some(session),
-            circuits: Circuits::new(id, plaintext(largest)),
+            circuits: Circuits::new(id, plaintext(largest), shared.hash),
             pin,
             handshake_until: now + config.handshake_timeout,
             mtu,

@@ -32,7 +32,7 @@ impl Side {
     /// The server's side: the peer opens circuits with even identifiers.
     fn new(config: Config) -> Side {
         let mut shared = Shared::new(config, Rng::new([1; 32]));
-        let mut circuits = Circuits::new(ConnectionId(1), 1_395);
+        let mut circuits = Circuits::new(ConnectionId(1), 1_395, shared.hash);
         let now = Time(SECOND);
         circuits.start(now, Role::Server, &mut shared);
         let mut side = Side {

@@ -49,7 +49,7 @@ impl Endpoint {
             .get(wire)
     }
 
-    pub(super) fn deliver_event(&mut self, id: CircuitId, bit: u32) -> bool {
+    pub(super) fn deliver_event(&mut self, id: CircuitId, bit: u8) -> bool {
         let (key, wire) = split(id);
         self.connections
             .get_mut(&key)
@@ -216,7 +216,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`Error::Closed`].
-    pub fn set_events(&mut self, id: CircuitId, mask: u32) -> Result<(), Error> {
+    pub fn set_events(&mut self, id: CircuitId, mask: u8) -> Result<(), Error> {
         self.with_live_circuit(id, |circuit, _| {
             let unmasked = mask & !circuit.mask & super::EVENT_READABLE != 0;
             circuit.readable.pending |= unmasked

@@ -12,7 +12,7 @@ mod demux;
 pub mod shared;
 pub mod timers;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::config::Config;
@@ -20,6 +20,7 @@ use crate::connection::circuits::CONTROL;
 use crate::connection::{Connection, Phase};
 use crate::dtls::{Context, Session};
 use crate::error::{CloseReason, Error};
+use crate::map::{HashSeed, Map};
 use crate::rng::Rng;
 use crate::stats::{ConnectionInfo, EndpointStats};
 use crate::time::Time;
@@ -32,7 +33,7 @@ const OUTPUT_BOUND: usize = 512;
 /// Handshake datagrams are made until there are this many.
 const OUTPUT_LIMIT: usize = 2 * OUTPUT_BOUND;
 /// Datagrams that a connection makes before it is the next one's turn.
-const TURN: usize = 16;
+const TURN: usize = 64;
 
 /// Names a connection of an endpoint; not reused before 2^32 others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,16 +100,16 @@ pub struct Datagram {
 }
 
 /// Events that a circuit reports: bits of a mask.
-pub const EVENT_READABLE: u32 = 1;
+pub const EVENT_READABLE: u8 = 1;
 /// See [`EVENT_READABLE`].
-pub const EVENT_WRITABLE: u32 = 2;
+pub const EVENT_WRITABLE: u8 = 2;
 
 /// All state behind one UDP socket.
 pub struct Endpoint {
     shared: Shared,
     dtls: Context,
-    connections: BTreeMap<u32, Box<Connection>>,
-    peers: BTreeMap<SocketAddr, Peer>,
+    connections: Map<u32, Box<Connection>>,
+    peers: Map<SocketAddr, Peer>,
     /// Connections that may have something to send, in the order of their turns.
     active: VecDeque<u32>,
     output: VecDeque<Datagram>,
@@ -127,11 +128,12 @@ impl Endpoint {
         config.check()?;
         let mut rng = Rng::new(config.seed);
         let dtls = Context::new(&config, rng.secret())?;
+        let shared = Shared::new(config, rng);
         Ok(Endpoint {
-            shared: Shared::new(config, rng),
             dtls,
-            connections: BTreeMap::new(),
-            peers: BTreeMap::new(),
+            connections: shared.hash.map(),
+            peers: shared.hash.map(),
+            shared,
             active: VecDeque::new(),
             output: VecDeque::new(),
             next_id: 1,
@@ -139,6 +141,11 @@ impl Endpoint {
             accepting: true,
             stats: EndpointStats::default(),
         })
+    }
+
+    /// The secret of the maps.
+    pub(crate) fn hash_seed(&self) -> HashSeed {
+        self.shared.hash
     }
 
     // ---- time ----
@@ -340,7 +347,6 @@ impl Endpoint {
                 self.active.push_back(key);
             }
         }
-        self.promote_pending(key);
     }
 
     /// Runs `change` on a connection that has not ended, then takes note of what it changed.
@@ -361,12 +367,16 @@ impl Endpoint {
             (connection.is_half_open(), connection.phase == Phase::Ready);
         let ended = connection.phase == Phase::Closed;
         self.half_open = self.half_open + usize::from(is_half_open) - usize::from(was_half_open);
-        if !was_ready && is_ready {
+        let completed = !was_ready && is_ready;
+        if completed {
             self.stats.handshakes_completed += 1;
         } else if !was_ready && ended {
             self.stats.handshakes_failed += 1;
         }
         self.after(key);
+        if completed {
+            self.promote_pending(key);
+        }
         result
     }
 
@@ -512,11 +522,14 @@ impl Endpoint {
     pub fn shed(&mut self, bytes: u64) -> u64 {
         let before = self.shared.pool.in_use();
         let target = before.saturating_sub(bytes);
-        for connection in self.connections.values_mut() {
-            if self.shared.pool.in_use() <= target {
-                break;
+        let mut keys: Vec<u32> = self.connections.keys().copied().collect();
+        keys.sort_unstable();
+        for key in keys {
+            if self.shared.pool.in_use() > target
+                && let Some(connection) = self.connections.get_mut(&key)
+            {
+                connection.circuits.renege(&mut self.shared);
             }
-            connection.circuits.renege(&mut self.shared);
         }
         if self.shared.pool.in_use() > target {
             let mut holdings: Vec<(usize, u32, u32)> = self

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::timers::Timers;
 use super::{CircuitId, Event};
 use crate::config::Config;
+use crate::map::HashSeed;
 use crate::pool::Pool;
 use crate::rng::Rng;
 
@@ -49,6 +50,8 @@ pub struct Shared {
     pub memory_waiters: Vec<CircuitId>,
     /// Datagrams that were sent, to be filled again.
     pub buffers: Buffers,
+    /// Of all maps.
+    pub hash: HashSeed,
     /// All random choices.
     pub rng: Rng,
     /// Octets of a pcap file, if packets are captured.
@@ -64,6 +67,7 @@ impl Shared {
             events: VecDeque::new(),
             memory_waiters: Vec::new(),
             buffers: Buffers::default(),
+            hash: HashSeed::new(&config.seed),
             rng,
             capture: None,
             config,

@@ -17,8 +17,8 @@ pub const UTCP_EVENT_READABLE: c_uint = 1;
 /// circuit_writable is called.
 pub const UTCP_EVENT_WRITABLE: c_uint = 2;
 
-const _: () = assert!(UTCP_EVENT_READABLE == endpoint::EVENT_READABLE);
-const _: () = assert!(UTCP_EVENT_WRITABLE == endpoint::EVENT_WRITABLE);
+const _: () = assert!(UTCP_EVENT_READABLE == endpoint::EVENT_READABLE as c_uint);
+const _: () = assert!(UTCP_EVENT_WRITABLE == endpoint::EVENT_WRITABLE as c_uint);
 
 /// Runs `work` on a circuit's handle.
 ///
@@ -205,7 +205,7 @@ pub unsafe extern "C" fn utcp_circuit_set_events(
         if mask & !(UTCP_EVENT_READABLE | UTCP_EVENT_WRITABLE) != 0 {
             return Err(Error::Range);
         }
-        shared.core(|core| core.set_events(slot.id(), mask))?
+        shared.core(|core| core.set_events(slot.id(), mask as u8))?
     };
     // SAFETY: the caller's promise.
     code(unsafe { with(circuit, set) })

@@ -5,7 +5,7 @@
 //! it was not given out again, and slots are given out in the order in which they were freed, after a quarantine.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
@@ -13,6 +13,7 @@ use super::shared::Shared;
 use super::{utcp_circuit, utcp_connection};
 use crate::endpoint::{CircuitId, ConnectionId};
 use crate::error::Error;
+use crate::map::{HashSeed, Map};
 
 /// First octets of what a handle points to. Unlikely as text, as small numbers and as addresses.
 pub(super) mod tag {
@@ -179,20 +180,20 @@ pub(super) struct Arena {
     chunks: Vec<NonNull<[Slot]>>,
     /// Freed slots, the one that was freed first in front.
     free: VecDeque<NonNull<Slot>>,
-    connections: BTreeMap<ConnectionId, ConnectionSlot>,
-    circuits: BTreeMap<CircuitId, CircuitSlot>,
+    connections: Map<ConnectionId, ConnectionSlot>,
+    circuits: Map<CircuitId, CircuitSlot>,
     /// The control circuit of each connection.
-    controls: BTreeMap<ConnectionId, CircuitSlot>,
+    controls: Map<ConnectionId, CircuitSlot>,
 }
 
 impl Arena {
-    pub(super) fn new() -> Arena {
+    pub(super) fn new(hash: HashSeed) -> Arena {
         Arena {
             chunks: Vec::new(),
             free: VecDeque::new(),
-            connections: BTreeMap::new(),
-            circuits: BTreeMap::new(),
-            controls: BTreeMap::new(),
+            connections: hash.map(),
+            circuits: hash.map(),
+            controls: hash.map(),
         }
     }
 

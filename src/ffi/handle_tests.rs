@@ -1,4 +1,5 @@
 use super::*;
+use crate::map::HashSeed;
 
 fn shared() -> *const Shared {
     std::ptr::dangling()
@@ -21,7 +22,7 @@ fn a_slot_is_small() {
 
 #[test]
 fn handles_lead_to_their_ids_and_nothing_else_does() {
-    let mut arena = Arena::new();
+    let mut arena = Arena::new(HashSeed::new(&[1; 32]));
     let a = arena.add_connection(shared(), ConnectionId(7)).to_c();
     let b = arena
         .add_circuit(shared(), CircuitId(8), ConnectionId(7), 99)
@@ -38,7 +39,7 @@ fn handles_lead_to_their_ids_and_nothing_else_does() {
 
 #[test]
 fn a_freed_handle_is_recognized_until_its_slot_comes_round_again() {
-    let mut arena = Arena::new();
+    let mut arena = Arena::new(HashSeed::new(&[1; 32]));
     let freed = arena
         .add_circuit(shared(), CircuitId(0), ConnectionId(1), 1)
         .to_c();
@@ -57,7 +58,7 @@ fn a_freed_handle_is_recognized_until_its_slot_comes_round_again() {
 
 #[test]
 fn slots_are_reused_so_that_handles_do_not_pile_up() {
-    let mut arena = Arena::new();
+    let mut arena = Arena::new(HashSeed::new(&[1; 32]));
     for id in 0..10_000 {
         arena.add_circuit(shared(), CircuitId(id), ConnectionId(1), 1);
         arena.remove_circuit(CircuitId(id));
@@ -68,7 +69,7 @@ fn slots_are_reused_so_that_handles_do_not_pile_up() {
 
 #[test]
 fn handles_stay_where_they_are_while_the_arena_grows() {
-    let mut arena = Arena::new();
+    let mut arena = Arena::new(HashSeed::new(&[1; 32]));
     let handles: Vec<_> = (0..2_000u64)
         .map(|id| {
             arena
@@ -87,7 +88,7 @@ fn handles_stay_where_they_are_while_the_arena_grows() {
 
 #[test]
 fn a_control_circuits_handle_goes_with_its_connections() {
-    let mut arena = Arena::new();
+    let mut arena = Arena::new(HashSeed::new(&[1; 32]));
     let a = arena.add_connection(shared(), ConnectionId(1)).to_c();
     let b = arena.add_connection(shared(), ConnectionId(2)).to_c();
     let control_a = arena
@@ -114,7 +115,7 @@ fn a_control_circuits_handle_goes_with_its_connections() {
 
 #[test]
 fn a_new_handle_has_nothing_of_the_one_before() {
-    let mut arena = Arena::new();
+    let mut arena = Arena::new(HashSeed::new(&[1; 32]));
     let slot = arena.add_connection(shared(), ConnectionId(1));
     slot.set_known();
     slot.slot().set_user(std::ptr::dangling_mut());

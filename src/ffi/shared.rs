@@ -56,7 +56,7 @@ impl Shared {
             user,
             capture: Cell::new((None, std::ptr::null_mut())),
             batch: RefCell::new(Batch::new()),
-            arena: RefCell::new(Arena::new()),
+            arena: RefCell::new(Arena::new(core.hash_seed())),
             core: RefCell::new(Some(core)),
         });
         let shared = Box::into_raw(shared);

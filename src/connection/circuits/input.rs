@@ -23,8 +23,7 @@ impl Circuits {
             return;
         }
         if now.since(self.last_received) >= SILENCE {
-            let wires: Vec<u32> = self.circuits.keys().copied().collect();
-            for wire in wires {
+            for wire in self.wires() {
                 let circuit = self.circuits.get_mut(&wire);
                 if let Some(tcb) = circuit.and_then(|c| c.tcp.awake_mut()) {
                     tcb.revive(now);

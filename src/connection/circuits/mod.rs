@@ -15,6 +15,7 @@ use crate::endpoint::shared::Shared;
 use crate::endpoint::timers::Owner;
 use crate::endpoint::{CircuitId, ConnectionId, EVENT_READABLE, EVENT_WRITABLE, Event, Role};
 use crate::error::{CloseReason, Error};
+use crate::map::{HashSeed, Map};
 use crate::stats::ConnectionStats;
 use crate::tcp::recovery::rtt::Rtt;
 use crate::tcp::segment::{Flags, PathProbe};
@@ -61,7 +62,7 @@ pub struct Circuits {
     /// A retransmission timer has fired.
     timed_out: bool,
     next_id: u32,
-    circuits: BTreeMap<u32, Box<Circuit>>,
+    circuits: Map<u32, Box<Circuit>>,
     /// How many of them have ended and wait for the relay to let go.
     buried: usize,
     /// The relay's numbers in use, and by how many circuits: the peer may reuse one sooner than we hear that it is free.
@@ -101,7 +102,7 @@ pub struct Circuits {
 impl Circuits {
     /// No circuits yet. `largest`: the largest plaintext of a record that may ever be sent, and the one that is until
     /// [`Circuits::set_limit`].
-    pub fn new(id: ConnectionId, largest: usize) -> Circuits {
+    pub fn new(id: ConnectionId, largest: usize, hash: HashSeed) -> Circuits {
         Circuits {
             id: id.0 as u32,
             role: Role::Client,
@@ -110,7 +111,7 @@ impl Circuits {
             path_probes: VecDeque::new(),
             timed_out: false,
             next_id: 0,
-            circuits: BTreeMap::new(),
+            circuits: hash.map(),
             buried: 0,
             numbers: BTreeMap::new(),
             tombstones: Tombstones::default(),
@@ -184,8 +185,7 @@ impl Circuits {
         if let Some(group) = &mut self.group {
             group.set_mss(Self::mss(limit));
         }
-        let wires: Vec<u32> = self.circuits.keys().copied().collect();
-        for wire in wires {
+        for wire in self.wires() {
             if let Some(circuit) = self.circuits.get_mut(&wire)
                 && !circuit.buried
             {
@@ -240,6 +240,13 @@ impl Circuits {
     /// Circuits that have not ended.
     pub fn open_count(&self) -> usize {
         self.circuits.len() - self.buried
+    }
+
+    /// The identifiers of all circuits, in order.
+    fn wires(&self) -> Vec<u32> {
+        let mut wires: Vec<u32> = self.circuits.keys().copied().collect();
+        wires.sort_unstable();
+        wires
     }
 
     /// Smoothed round-trip time of the path, zero if unknown.
@@ -366,8 +373,7 @@ impl Circuits {
     pub fn hold(&mut self, hold: bool, shared: &mut Shared) {
         self.held = hold;
         if !hold {
-            let wires: Vec<u32> = self.circuits.keys().copied().collect();
-            for wire in wires {
+            for wire in self.wires() {
                 self.report(wire, shared);
             }
         }
@@ -478,7 +484,7 @@ impl Circuits {
     }
 
     /// A Readable or Writable event is about to be handed out: whether it should be, now.
-    pub fn deliver_event(&mut self, wire: u32, bit: u32) -> bool {
+    pub fn deliver_event(&mut self, wire: u32, bit: u8) -> bool {
         let held = self.is_held(wire);
         let Some(circuit) = self.circuits.get_mut(&wire) else {
             return false;
@@ -633,8 +639,7 @@ impl Circuits {
         self.passable = false;
         self.gates_at = Time::NEVER;
         self.group = None;
-        let wires: Vec<u32> = self.circuits.keys().copied().collect();
-        for wire in wires {
+        for wire in self.wires() {
             if let Some(circuit) = self.circuits.get_mut(&wire) {
                 if circuit.end().is_none() {
                     circuit.tcp.wake().abort(&mut shared.pool, reason);
@@ -659,6 +664,7 @@ impl Circuits {
                 tcb.release(&mut shared.pool);
             }
         }
-        self.circuits = BTreeMap::new();
+        self.circuits.clear();
+        self.circuits.shrink_to_fit();
     }
 }

@@ -113,18 +113,18 @@ impl Circuits {
             if out.len() + size > self.limit && out.len() > tortp::DATAGRAM_HEADER {
                 return true;
             }
-            if circuit.deficit < size {
+            if (circuit.deficit as usize) < size {
                 // Deficit round robin: a turn is worth a full datagram at the default weight.
                 let quantum =
                     self.limit * usize::from(circuit.weight) / usize::from(DEFAULT_WEIGHT);
-                circuit.deficit += quantum.max(1);
+                circuit.deficit += quantum.max(1) as u32;
                 match line {
                     None => self.active.rotate_left(1),
                     Some(gate) => self.waiting[gate as usize].rotate_left(1),
                 }
                 continue;
             }
-            circuit.deficit -= size;
+            circuit.deficit -= size as u32;
             if !self.append(wire, &plan, out) {
                 // Larger than any datagram: its circuit has not followed the path's size yet.
                 self.end_turn(wire, line);
