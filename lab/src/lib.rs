@@ -48,5 +48,9 @@ pub mod rng;
 #[cfg(target_os = "linux")]
 pub mod kernel;
 
+/// Rivals on the same link.
+#[cfg(target_os = "linux")]
+pub mod peers;
+
 #[cfg(test)]
 mod tests;
