@@ -16,17 +16,28 @@ struct Options {
 #[derive(Subcommand)]
 enum What {
     Compare(cli::compare::Options),
+    /// Hosts and links of a topology file, in real time. As root.
+    #[cfg(target_os = "linux")]
+    Emulate(cli::emulate::Options),
+    #[cfg(target_os = "linux")]
+    Peers(cli::peers::Options),
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Peer(cli::peers::SideOptions),
 }
 
 fn main() -> ExitCode {
-    let done = match &Options::parse().what {
-        What::Compare(options) => cli::compare::run(options),
+    let done = match Options::parse().what {
+        What::Compare(options) => cli::compare::run(&options).map(|()| ExitCode::SUCCESS),
+        #[cfg(target_os = "linux")]
+        What::Emulate(options) => cli::emulate::run(&options).map_err(Into::into),
+        #[cfg(target_os = "linux")]
+        What::Peers(options) => cli::peers::run(&options),
+        #[cfg(target_os = "linux")]
+        What::Peer(options) => cli::peers::side(&options),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("lab: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    done.unwrap_or_else(|error| {
+        eprintln!("lab: {error}");
+        ExitCode::FAILURE
+    })
 }

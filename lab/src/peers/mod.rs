@@ -15,6 +15,7 @@
 //! datagrams   a UDP socket
 //! process     one side as a process
 //! points      variants and points
+//! figures     what processes and link tell, as figures
 //! run         the emulated link, both processes, figures
 //! targets     what utcp has to reach
 //! ```
@@ -25,10 +26,14 @@
 pub mod cells;
 pub mod clock;
 pub mod datagrams;
+pub mod figures;
 pub mod identity;
 pub mod ours;
+pub mod points;
 pub mod process;
 pub mod quic;
+pub mod run;
+pub mod targets;
 pub mod tls;
 pub mod traffic;
 pub mod transport;

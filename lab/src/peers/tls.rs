@@ -1,6 +1,6 @@
 //! TLS over TCP of the kernel's: one connection for all circuits, as vanilla Tor, or one for each, as PCTCP.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -198,8 +198,8 @@ pub struct Multiplexed {
     queues: BTreeMap<u32, VecDeque<u8>>,
     /// Circuits with a whole cell, in the order of their turns.
     turns: VecDeque<u32>,
-    /// A circuit was refused.
-    refused: bool,
+    /// Circuits that were refused.
+    refused: BTreeSet<u32>,
     part: Vec<u8>,
 }
 
@@ -223,7 +223,7 @@ impl Multiplexed {
             connection,
             queues: BTreeMap::new(),
             turns: VecDeque::new(),
-            refused: false,
+            refused: BTreeSet::new(),
             part: Vec::new(),
         })
     }
@@ -268,7 +268,9 @@ impl Transport for Multiplexed {
         if had < CELL && queue.len() >= CELL {
             self.turns.push_back(circuit);
         }
-        self.refused |= taken < data.len();
+        if taken < data.len() {
+            self.refused.insert(circuit);
+        }
         Ok(taken)
     }
 
@@ -288,10 +290,13 @@ impl Transport for Multiplexed {
 
     fn turn(&mut self, until: Micros) -> Result<(), Failure> {
         self.send()?;
-        // What was refused can be taken now.
-        let room = std::mem::take(&mut self.refused)
-            && self.queues.values().any(|queue| queue.len() < QUEUE / 2);
-        let until = if room { 0 } else { until };
+        let has_room = |circuit: &u32| self.queues[circuit].len() < QUEUE / 2;
+        let until = if self.refused.iter().any(has_room) {
+            self.refused.clear();
+            0
+        } else {
+            until
+        };
         if let Some(connection) = &self.connection {
             clock::wait(&[(connection.fd(), connection.flags)], until)?;
         } else if let Some(listener) = &self.listener {

@@ -176,3 +176,8 @@ pub fn open(
         _ => return Err(format!("{} is not built", kind.name()).into()),
     })
 }
+
+/// Why a rival cannot be had on this machine, if it cannot.
+pub fn unavailable(_kind: Kind) -> Option<String> {
+    None
+}
