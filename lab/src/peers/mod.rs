@@ -12,6 +12,7 @@
 //! segments    inner TCP alone, in datagrams that something else protects: for 4 and 7
 //! udp_or      7: UDP-OR
 //! ours        8: utcp
+//! dtls        a DTLS session over a UDP socket, for 5 and 7
 //! datagrams   a UDP socket
 //! process     one side as a process
 //! points      variants and points
@@ -26,6 +27,7 @@
 pub mod cells;
 pub mod clock;
 pub mod datagrams;
+pub mod dtls;
 pub mod figures;
 pub mod identity;
 pub mod ours;
@@ -33,7 +35,11 @@ pub mod points;
 pub mod process;
 pub mod quic;
 pub mod run;
+pub mod sctp;
+pub mod segments;
 pub mod targets;
 pub mod tls;
 pub mod traffic;
 pub mod transport;
+pub mod udp_or;
+pub mod utp;

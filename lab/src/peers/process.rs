@@ -282,6 +282,16 @@ mod tests {
     }
 
     #[test]
+    fn quic_datagrams_carry_all_kinds_of_circuits() {
+        carries(Kind::QuicDatagrams);
+    }
+
+    #[test]
+    fn udp_or_carries_all_kinds_of_circuits() {
+        carries(Kind::UdpOr);
+    }
+
+    #[test]
     fn utcp_carries_all_kinds_of_circuits() {
         carries(Kind::Utcp);
         carries(Kind::UtcpCoupled);

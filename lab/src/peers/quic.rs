@@ -5,19 +5,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use quinn_proto::congestion::{BbrConfig, ControllerFactory, CubicConfig};
 use quinn_proto::{
     ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig,
-    Event, MtuDiscoveryConfig, ReadError, ServerConfig, Side as Initiator, StreamEvent, StreamId,
-    TransportConfig, VarInt, WriteError,
+    Event, MtuDiscoveryConfig, ReadError, SendDatagramError, ServerConfig, Side as Initiator,
+    StreamEvent, StreamId, TransportConfig, VarInt, WriteError,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use utcp::time::Time;
 use utcp::udp::Outgoing;
 
 use super::clock::{self, Micros, NEVER};
 use super::datagrams::{Datagrams, LARGEST};
 use super::identity::{Identity, NAME};
+use super::segments::Segments;
 use super::transport::{Control, Failure, Side, Transport};
 
 /// Octets that the receiver of a stream takes ahead of its reader: more than the bandwidth-delay product with a full queue.
@@ -361,6 +363,113 @@ impl Transport for Streams {
         self.process()?;
         let wanted = std::mem::take(&mut self.writable) || !self.readable.is_empty();
         self.quic.receive(if wanted { 0 } else { until })?;
+        self.process()
+    }
+}
+
+/// QUIC datagrams, which are not repeated: each circuit has a TCP of its own in them, and QUIC's congestion control is
+/// above all of those.
+pub struct Datagram {
+    quic: Quic,
+    segments: Option<Segments>,
+    control: Control,
+    is_client: bool,
+    /// Made, and not taken by the connection yet.
+    waiting: Option<Bytes>,
+}
+
+impl Datagram {
+    /// One side.
+    ///
+    /// # Errors
+    /// Those of [`Quic::new`].
+    pub fn new(control: Control, side: &Side, identity: &Identity) -> Result<Datagram, Failure> {
+        Ok(Datagram {
+            quic: Quic::new(control, side, identity)?,
+            segments: None,
+            control,
+            is_client: side.is_client(),
+            waiting: None,
+        })
+    }
+
+    fn process(&mut self) -> Result<(), Failure> {
+        self.quic.process(&mut |_| {})?;
+        if !self.quic.is_ready() {
+            return Ok(());
+        }
+        let Datagram {
+            quic,
+            segments,
+            control,
+            is_client,
+            waiting,
+        } = self;
+        let connection = quic.connection().expect("it is ready");
+        // What fits before the path was probed; that it may become more is left aside.
+        let Some(largest) = connection.datagrams().max_size() else {
+            return Err("the peer takes no datagrams".into());
+        };
+        let segments = segments.get_or_insert_with(|| Segments::new(*control, largest, *is_client));
+        let now = Time(clock::now());
+        while let Some(plain) = connection.datagrams().recv() {
+            segments.receive(now, &plain);
+        }
+        segments.timers(now);
+        let mut plain = Vec::new();
+        loop {
+            let datagram = match waiting.take() {
+                Some(datagram) => datagram,
+                None if segments.next(now, &mut plain) => Bytes::copy_from_slice(&plain),
+                None => break,
+            };
+            match connection.datagrams().send(datagram, false) {
+                Ok(()) => {}
+                Err(SendDatagramError::Blocked(datagram)) => {
+                    *waiting = Some(datagram);
+                    break;
+                }
+                // A black hole of the path's MTU: TCP repeats it, and it does not fit either.
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.quic.process(&mut |_| {})
+    }
+}
+
+impl Transport for Datagram {
+    fn is_ready(&self) -> bool {
+        self.segments.is_some()
+    }
+
+    fn write(&mut self, circuit: u32, data: &[u8]) -> Result<usize, Failure> {
+        self.segments
+            .as_mut()
+            .ok_or("no connection")?
+            .write(circuit, data)
+    }
+
+    fn read(&mut self, to: &mut dyn FnMut(u32, &[u8])) -> Result<(), Failure> {
+        self.segments
+            .as_mut()
+            .map_or(Ok(()), |segments| segments.read(to))
+    }
+
+    fn turn(&mut self, until: Micros) -> Result<(), Failure> {
+        self.process()?;
+        let until = match &mut self.segments {
+            Some(segments) => {
+                let writable = segments.take_writable();
+                match (writable, &self.waiting) {
+                    (true, _) => 0,
+                    // It goes on when QUIC has sent something, which its own timers see to.
+                    (false, Some(_)) => until,
+                    (false, None) => until.min(segments.deadline().0),
+                }
+            }
+            None => until,
+        };
+        self.quic.receive(until)?;
         self.process()
     }
 }

@@ -12,8 +12,7 @@ pub const EQUAL: f64 = 0.02;
 /// Figures of delay that are compared.
 const DELAYS: [&str; 2] = ["quiet_p50_ms", "quiet_p99_ms"];
 
-/// The least throughput that a rival must reach for its delay to count beside utcp's, as a part of utcp's: whoever leaves
-/// the link idle has no queue in it.
+/// The least throughput at which a delay counts, as a part of utcp's best: whoever leaves the link idle has no queue in it.
 pub const WORTH: f64 = 0.5;
 
 /// A variant at one place.
@@ -74,7 +73,7 @@ fn ratio(
             .is_some_and(|sum| sum >= least)
     };
     let pick = |a: (f64, Kind), b: (f64, Kind)| if better(a.0, b.0) == a.0 { a } else { b };
-    let ours = ours.iter().filter_map(of).reduce(pick)?;
+    let ours = ours.iter().filter(worth).filter_map(of).reduce(pick)?;
     let (rival, kind) = rivals.iter().filter(worth).filter_map(of).reduce(pick)?;
     (rival > 0.0).then(|| (ours.0 / rival, kind))
 }

@@ -146,7 +146,8 @@ impl Kind {
     /// Congestion controls that it can be had with.
     pub fn controls(self) -> &'static [Control] {
         match self {
-            Kind::Sctp | Kind::Utp => &[Control::Own],
+            Kind::Sctp => &[Control::Own],
+            Kind::Utp => &[Control::Cubic],
             _ => &[Control::Cubic, Control::Bbr],
         }
     }
@@ -171,13 +172,19 @@ pub fn open(
         Kind::Tls => Box::new(super::tls::Multiplexed::new(control, side, identity)?),
         Kind::TlsPerCircuit => Box::new(super::tls::PerCircuit::new(control, side, identity)?),
         Kind::QuicStreams => Box::new(super::quic::Streams::new(control, side, identity)?),
+        Kind::QuicDatagrams => Box::new(super::quic::Datagram::new(control, side, identity)?),
+        Kind::Sctp => Box::new(super::sctp::Sctp::new(side, identity)?),
+        Kind::Utp => Box::new(super::utp::Utp::new(side, identity)?),
+        Kind::UdpOr => Box::new(super::udp_or::UdpOr::new(control, side, identity)?),
         Kind::Utcp => Box::new(super::ours::Ours::new(control, false, side, identity)?),
         Kind::UtcpCoupled => Box::new(super::ours::Ours::new(control, true, side, identity)?),
-        _ => return Err(format!("{} is not built", kind.name()).into()),
     })
 }
 
 /// Why a rival cannot be had on this machine, if it cannot.
-pub fn unavailable(_kind: Kind) -> Option<String> {
-    None
+pub fn unavailable(kind: Kind) -> Option<String> {
+    match kind {
+        Kind::Sctp => super::sctp::ffi::unavailable(),
+        _ => None,
+    }
 }
