@@ -86,8 +86,11 @@ impl Dtls {
     /// Seals a datagram; [`Dtls::flush`] sends it.
     ///
     /// # Errors
-    /// If the session has ended.
+    /// If the session has ended, or the datagram would not fit the path.
     pub fn send(&mut self, plain: &[u8]) -> Result<(), Failure> {
+        if plain.len() > PLAIN {
+            return Err(format!("{} octets for a datagram", plain.len()).into());
+        }
         let session = self.session.as_mut().ok_or("no session")?;
         let mut sealed = Vec::with_capacity(plain.len() + RECORD_OVERHEAD);
         session.seal(plain, &mut sealed)?;

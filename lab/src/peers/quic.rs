@@ -31,7 +31,7 @@ const WINDOW: u32 = 256 << 20;
 /// Datagrams that leave as one message of the kernel's, at most; quinn's default.
 const SEGMENTS: usize = 10;
 
-/// UDP payload before the path was probed: what utcp begins with.
+/// UDP payload before the path was probed, and the least that every path here carries: what utcp begins with.
 const USUAL: u16 = 1_432;
 
 fn transport(control: Control) -> Arc<TransportConfig> {
@@ -49,6 +49,7 @@ fn transport(control: Control) -> Arc<TransportConfig> {
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .max_concurrent_bidi_streams(VarInt::from_u32(4_096))
         .initial_mtu(USUAL)
+        .min_mtu(USUAL)
         .mtu_discovery_config(Some(probing))
         .datagram_send_buffer_size(64 << 10)
         .datagram_receive_buffer_size(Some(4 << 20));

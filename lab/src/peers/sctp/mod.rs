@@ -17,6 +17,9 @@ const PORT: u16 = 5_000;
 /// Streams in each direction.
 const STREAMS: u16 = 1_024;
 
+/// Octets of a packet beside its common header, which is what the library calls the path's MTU here.
+const MTU: u32 = (PLAIN as u32 - 12) & !3;
+
 /// How often timers are looked at; the library's own thread does the same.
 const TICK: Micros = 10 * MILLI;
 
@@ -45,7 +48,7 @@ impl Sctp {
         let stack = Stack::new()?;
         let listener = match side {
             Side::Client(_) => None,
-            Side::Server(_) => Some(stack.listen(PORT, STREAMS, PLAIN as u32)?),
+            Side::Server(_) => Some(stack.listen(PORT, STREAMS, MTU)?),
         };
         Ok(Sctp {
             dtls: Dtls::new(side, identity)?,
@@ -68,7 +71,7 @@ impl Sctp {
         }
         if self.socket.is_none() && self.dtls.is_ready() {
             self.socket = match &self.listener {
-                None => Some(self.stack.connect(PORT, STREAMS, PLAIN as u32)?),
+                None => Some(self.stack.connect(PORT, STREAMS, MTU)?),
                 Some(listener) if listener.events() & EVENT_READ != 0 => listener.accept(),
                 Some(_) => None,
             };
