@@ -12,9 +12,12 @@
 //! scenario/    what is measured
 //! bench        runs it with several seeds, on all cores
 //! targets      what the figures have to reach
-//! cli/         the subcommands of `lab`
 //! report       tables, JSON, plots
 //! results/     what experiments in real time leave behind: lines, intervals, comparisons
+//! emulate/     hosts and links in real time: the link emulator
+//! kernel/      the kernel's TCP beside utcp's, over the emulator
+//! peers/       rivals on the same link, in real time
+//! cli/         the subcommands of `lab`
 //! ```
 
 pub mod bench;

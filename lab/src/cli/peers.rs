@@ -209,8 +209,9 @@ fn about(options: &Options) -> About {
 }
 
 /// Figures of the table, and how wide they are.
-const COLUMNS: [(&str, &str); 12] = [
+const COLUMNS: [(&str, &str); 13] = [
     ("sum_mbit", "Mbit/s"),
+    ("link_down_mbit", "on link"),
     ("jain", "Jain"),
     ("idle_p50_ms", "idle"),
     ("quiet_p50_ms", "p50"),
@@ -226,16 +227,18 @@ const COLUMNS: [(&str, &str); 12] = [
 
 fn table(run: &Run) {
     let mut place = String::new();
-    for (key, outcomes) in run.groups() {
+    let mut groups: Vec<_> = run.groups().into_iter().collect();
+    groups.sort_by_key(|(key, _)| (key.experiment.clone(), key.at.clone()));
+    for (key, outcomes) in groups {
         let here = format!("{} at {}", key.experiment, key.at);
-        let columns: Vec<_> = COLUMNS
-            .iter()
-            .filter(|(figure, _)| {
-                outcomes
-                    .iter()
-                    .any(|outcome| outcome.figures.contains_key(*figure))
-            })
-            .collect();
+        let in_place = |outcome: &&Outcome| outcome.experiment == key.experiment;
+        let has = |figure: &str| {
+            run.outcomes
+                .iter()
+                .filter(in_place)
+                .any(|o| o.figures.contains_key(figure))
+        };
+        let columns: Vec<_> = COLUMNS.iter().filter(|(figure, _)| has(figure)).collect();
         if here != place {
             let heads: String = columns
                 .iter()

@@ -17,6 +17,8 @@ pub struct Carried {
     pub lost: u64,
     /// Lost since the queue was full.
     pub overflowed: u64,
+    /// Octets of IP packets that came from the server to the client while everything counted.
+    pub down: u64,
 }
 
 /// The value that this share of all does not exceed (nearest rank).
@@ -82,6 +84,10 @@ pub fn load(
         (
             "wire_ratio",
             (cells > 0).then(|| link.octets as f64 / cells as f64),
+        ),
+        (
+            "link_down_mbit",
+            Some(link.down as f64 * 8.0 / seconds / 1e6),
         ),
         ("packets", Some(link.packets as f64)),
         ("lost", Some(link.lost as f64)),

@@ -186,6 +186,10 @@ impl Program {
     }
 }
 
+fn sleep_until(time: Micros) {
+    thread::sleep(Duration::from_micros(time.saturating_sub(clock::now())));
+}
+
 /// Drops a packet from the server to the client; returns when, and how many it were in the end.
 fn drop_one(running: &mut Running) -> Result<(Micros, u64), Failure> {
     let lost = |running: &Running| -> Result<u64, Failure> {
@@ -235,16 +239,22 @@ pub fn run(
         .ok_or_else(|| line.clone())?
         .parse()?;
     let mut times = Vec::new();
+    let (from, to) = pattern.counts(begun);
     if point.experiment == Experiment::Drops {
-        let (from, _) = pattern.counts(begun);
         for number in 0..DROPS.0 {
-            let due = from + SECOND / 4 + Micros::from(number) * DROPS.1;
-            thread::sleep(Duration::from_micros(due.saturating_sub(clock::now())));
+            sleep_until(from + SECOND / 4 + Micros::from(number) * DROPS.1);
             let (time, count) = drop_one(&mut running)?;
             // Two packets may have been two circuits'.
             if count == 1 {
                 times.push(time);
             }
+        }
+    }
+    let mut edges = [0; 2];
+    if point.experiment == Experiment::Load {
+        for (edge, time) in edges.iter_mut().zip([from, to]) {
+            sleep_until(time);
+            *edge = running.link_counters("server", "client")?.delivered_octets;
         }
     }
     let patience = PATIENCE + Duration::from_micros(pattern.length());
@@ -253,7 +263,10 @@ pub fn run(
     };
     let (client, server) = (report(&client)?, report(&server)?);
     let seen = client.seen.clone().ok_or("the client has seen nothing")?;
-    let mut link = Carried::default();
+    let mut link = Carried {
+        down: edges[1] - edges[0],
+        ..Carried::default()
+    };
     for one in running.counters()?.links {
         link.octets += one.counters.entered_octets;
         link.packets += one.counters.entered;

@@ -1,10 +1,11 @@
-//! What utcp has to reach beside its rivals.
+//! What utcp has to reach beside its rivals: first or equal in delay of quiet circuits on every link, whoever the rival is;
+//! throughput of the best rival that has the same congestion control.
 
 use super::points::{Experiment, Variant};
 use super::transport::{Control, Kind};
 use crate::kernel::bench::targets::{Bound, Target};
 use crate::results::record::Outcome;
-use crate::results::{Interval, Run, interval};
+use crate::results::{Run, interval};
 
 /// Figures that differ by less are equal: what one run and the next differ by on an emulated link.
 pub const EQUAL: f64 = 0.02;
@@ -15,12 +16,15 @@ const DELAYS: [&str; 2] = ["quiet_p50_ms", "quiet_p99_ms"];
 /// The least throughput at which a delay counts, as a part of utcp's best: whoever leaves the link idle has no queue in it.
 pub const WORTH: f64 = 0.5;
 
-/// A variant at one place.
+/// A link that was measured.
 struct Place<'a> {
     run: &'a Run,
     rate: f64,
     loss: f64,
 }
+
+/// A figure, and whose it is.
+type Found = (f64, Variant);
 
 impl Place<'_> {
     fn figure(&self, variant: Variant, figure: &str) -> Option<f64> {
@@ -35,96 +39,108 @@ impl Place<'_> {
         let values: Vec<f64> = outcomes
             .filter_map(|outcome| outcome.figures.get(figure).copied())
             .collect();
-        interval(&values).map(|Interval { mean, .. }| mean)
+        interval(&values).map(|interval| interval.mean)
     }
 
     fn name(&self) -> String {
         format!("{} Mbit/s, {} %", self.rate, self.loss)
     }
+
+    /// The best of these.
+    fn best(&self, of: &[Variant], figure: &str, better: fn(&f64, &f64) -> bool) -> Option<Found> {
+        let found = of
+            .iter()
+            .filter_map(|&variant| Some((self.figure(variant, figure)?, variant)));
+        found.reduce(|a, b| if better(&b.0, &a.0) { b } else { a })
+    }
+
+    /// utcp's best figure and the rivals'.
+    fn pair(
+        &self,
+        of: &[Variant],
+        figure: &str,
+        better: fn(&f64, &f64) -> bool,
+    ) -> Option<(Found, Found)> {
+        let (ours, rivals): (Vec<Variant>, Vec<Variant>) =
+            of.iter().partition(|variant| variant.kind.is_utcp());
+        Some((
+            self.best(&ours, figure, better)?,
+            self.best(&rivals, figure, better)?,
+        ))
+    }
+
+    /// Those whose throughput is worth a comparison of delays.
+    fn worthy(&self, all: &[Variant]) -> Vec<Variant> {
+        let sum = |variant: &Variant| self.figure(*variant, "sum_mbit");
+        let ours = all.iter().filter(|variant| variant.kind.is_utcp());
+        let Some(best) = ours.filter_map(sum).reduce(f64::max) else {
+            return Vec::new();
+        };
+        all.iter()
+            .copied()
+            .filter(|variant| sum(variant).is_some_and(|sum| sum >= WORTH * best))
+            .collect()
+    }
+
+    fn target(&self, what: &str, found: Option<(Found, Found)>, bound: Bound) -> Target {
+        let who = match found {
+            Some(((_, ours), (_, rival))) => format!("{} / {}", ours.name(), rival.name()),
+            None => "utcp / best rival".into(),
+        };
+        Target {
+            name: format!("{}: {what}, {who}", self.name()),
+            figure: found
+                .map(|((ours, _), (rival, _))| ours / rival)
+                .filter(|ratio| ratio.is_finite()),
+            bound,
+        }
+    }
 }
 
-/// Rivals and utcp, by their congestion control: a rival that has neither is compared with both.
-fn sides(control: Control) -> (Vec<Variant>, Vec<Variant>) {
-    let takes_part =
-        |variant: &Variant| variant.control == control || variant.control == Control::Own;
-    Variant::all()
-        .into_iter()
-        .filter(takes_part)
-        .partition(|variant| variant.kind.is_utcp())
-}
-
-/// utcp's figure over the best rival's; the better of utcp's two ways to share.
-fn ratio(
-    place: &Place<'_>,
-    control: Control,
-    figure: &str,
-    better: fn(f64, f64) -> f64,
-) -> Option<(f64, Kind)> {
-    let (ours, rivals) = sides(control);
-    let least = ours
-        .iter()
-        .filter_map(|variant| place.figure(*variant, "sum_mbit"))
-        .reduce(f64::max)?
-        * WORTH;
-    let of = |variant: &Variant| Some((place.figure(*variant, figure)?, variant.kind));
-    let worth = |variant: &&Variant| {
-        place
-            .figure(**variant, "sum_mbit")
-            .is_some_and(|sum| sum >= least)
-    };
-    let pick = |a: (f64, Kind), b: (f64, Kind)| if better(a.0, b.0) == a.0 { a } else { b };
-    let ours = ours.iter().filter(worth).filter_map(of).reduce(pick)?;
-    let (rival, kind) = rivals.iter().filter(worth).filter_map(of).reduce(pick)?;
-    (rival > 0.0).then(|| (ours.0 / rival, kind))
+/// Those that have this congestion control, or one of their own, which is compared with both.
+fn with(control: Control) -> Vec<Variant> {
+    let has = |variant: &Variant| variant.control == control || variant.control == Control::Own;
+    Variant::all().into_iter().filter(has).collect()
 }
 
 /// The targets of every link that was measured.
 pub fn targets(run: &Run) -> Vec<Target> {
-    let mut places: Vec<(f64, f64)> = run
+    let load: Vec<&Outcome> = run
         .outcomes
         .iter()
-        .filter(|outcome| outcome.experiment == Experiment::Load.name())
-        .filter_map(|outcome| {
-            Some((
-                *outcome.at.get("rate_mbit")?,
-                *outcome.at.get("loss_percent")?,
-            ))
-        })
+        .filter(|o| o.experiment == Experiment::Load.name())
         .collect();
+    let place = |outcome: &&Outcome| {
+        Some((
+            *outcome.at.get("rate_mbit")?,
+            *outcome.at.get("loss_percent")?,
+        ))
+    };
+    let mut places: Vec<(f64, f64)> = load.iter().filter_map(place).collect();
     places.sort_by(|a, b| a.partial_cmp(b).expect("numbers"));
     places.dedup();
+    let asked = |control: Control| {
+        let of = |kind| Variant { kind, control }.name();
+        let names = [of(Kind::Utcp), of(Kind::UtcpCoupled)];
+        load.iter().any(|outcome| names.contains(&outcome.variant))
+    };
+    let controls: Vec<Control> = [Control::Cubic, Control::Bbr]
+        .into_iter()
+        .filter(|c| asked(*c))
+        .collect();
     let mut targets = Vec::new();
     for (rate, loss) in places {
         let place = Place { run, rate, loss };
-        for control in [Control::Cubic, Control::Bbr] {
-            let (ours, _) = sides(control);
-            if !run
-                .outcomes
-                .iter()
-                .any(|outcome| ours.iter().any(|v| v.name() == outcome.variant))
-            {
-                continue; // nobody asked
-            }
-            let mut add = |what: &str, found: Option<(f64, Kind)>, bound| {
-                let rival = found.map_or("best rival", |(_, kind)| kind.name());
-                targets.push(Target {
-                    name: format!("{}: {what}, {} / {rival}", place.name(), control.name()),
-                    figure: found.map(|(figure, _)| figure),
-                    bound,
-                });
-            };
+        if !controls.is_empty() {
+            let worthy = place.worthy(&Variant::all());
             for figure in DELAYS {
-                add(
-                    figure,
-                    ratio(&place, control, figure, f64::min),
-                    Bound::AtMost(1.0 + EQUAL),
-                );
+                let found = place.pair(&worthy, figure, f64::lt);
+                targets.push(place.target(figure, found, Bound::AtMost(1.0 + EQUAL)));
             }
-            add(
-                "sum_mbit",
-                ratio(&place, control, "sum_mbit", f64::max),
-                Bound::AtLeast(1.0 - EQUAL),
-            );
+        }
+        for &control in &controls {
+            let found = place.pair(&with(control), "sum_mbit", f64::gt);
+            targets.push(place.target("sum_mbit", found, Bound::AtLeast(1.0 - EQUAL)));
         }
     }
     targets

@@ -422,6 +422,7 @@ pub struct Server {
     begun: Option<Micros>,
     duties: BTreeMap<u32, Duty>,
     inbox: Inbox,
+    turn: u32,
 }
 
 impl Part for Server {
@@ -447,10 +448,13 @@ impl Part for Server {
                 Command::Answer | Command::Data | Command::Part => {}
             }
         })?;
-        // Quiet circuits first: what they have is older.
+        // Quiet circuits first: what they have is older. Another of the bulk circuits first each time: where all share one
+        // buffer, the first would fill it.
+        *turn = turn.wrapping_add(1);
+        let count = duties.len().max(1) as u32;
         let mut open: Vec<(u32, &mut Duty)> =
             duties.iter_mut().map(|(c, duty)| (*c, duty)).collect();
-        open.sort_by_key(|(_, duty)| duty.flood_until);
+        open.sort_by_key(|(circuit, duty)| (duty.flood_until, circuit.wrapping_add(*turn) % count));
         for _ in 0..PASSES {
             let mut left = Vec::new();
             for (circuit, duty) in open {

@@ -44,9 +44,22 @@ impl Drop for Folder {
     }
 }
 
-fn side(variant: Variant, role: &str, address: SocketAddr, folder: &Folder, pattern: &Pattern) -> Child {
+fn side(
+    variant: Variant,
+    role: &str,
+    address: SocketAddr,
+    folder: &Folder,
+    pattern: &Pattern,
+) -> Child {
     Command::new(LAB)
-        .args(["peer", variant.kind.name(), "--control", variant.control.name(), "--role", role])
+        .args([
+            "peer",
+            variant.kind.name(),
+            "--control",
+            variant.control.name(),
+            "--role",
+            role,
+        ])
         .arg("--address")
         .arg(address.to_string())
         .arg("--identity")
@@ -71,7 +84,10 @@ fn lines(child: Child, first: &str, name: &str) -> Vec<String> {
 
 fn carries(kind: Kind) {
     if let Some(reason) = unavailable(kind) {
-        assert!(std::env::var_os("CI").is_none(), "nothing is left out in CI: {reason}");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "nothing is left out in CI: {reason}"
+        );
         println!("SKIPPED: {}: {reason}", kind.name());
         return;
     }
@@ -89,7 +105,10 @@ fn carries(kind: Kind) {
         ..Pattern::default()
     };
     let folder = Folder::new(kind.name());
-    Identity::new().expect("a certificate").write(&folder.0).expect("a file");
+    Identity::new()
+        .expect("a certificate")
+        .write(&folder.0)
+        .expect("a file");
     for &control in kind.controls() {
         let variant = Variant { kind, control };
         let name = variant.name();
@@ -104,12 +123,19 @@ fn carries(kind: Kind) {
             [client, server].map(|lines| serde_json::from_str(&lines[1]).expect("a report"));
         let seen = client.seen.expect("the client's");
         assert_eq!(seen.bulk.len(), 3, "{name}");
-        assert!(seen.bulk.iter().all(|&octets| octets > 0), "{name}: {:?}", seen.bulk);
+        assert!(
+            seen.bulk.iter().all(|&octets| octets > 0),
+            "{name}: {:?}",
+            seen.bulk
+        );
         assert_eq!(seen.idle.len(), 2 * 15, "{name}");
         assert_eq!(seen.loaded.len(), 2 * 30, "{name}");
         assert_eq!(seen.unanswered, 0, "{name}");
         assert!(!seen.requests.is_empty(), "{name}");
-        assert!(client.cell_octets > server.cell_octets && server.cell_octets > 0, "{name}");
+        assert!(
+            client.cell_octets > server.cell_octets && server.cell_octets > 0,
+            "{name}"
+        );
         // Six circuits; a listening socket too.
         let expected = match kind {
             Kind::Tls => [1, 2],
@@ -164,8 +190,14 @@ fn utcp_carries_all_kinds_of_circuits() {
 #[test]
 fn a_side_without_the_other_gives_up_and_says_so() {
     let folder = Folder::new("alone");
-    Identity::new().expect("a certificate").write(&folder.0).expect("a file");
-    let variant = Variant { kind: Kind::Tls, control: utcp_lab::peers::transport::Control::Cubic };
+    Identity::new()
+        .expect("a certificate")
+        .write(&folder.0)
+        .expect("a file");
+    let variant = Variant {
+        kind: Kind::Tls,
+        control: utcp_lab::peers::transport::Control::Cubic,
+    };
     let client = side(variant, "client", address(), &folder, &Pattern::default());
     let output = client.wait_with_output().expect("it ends");
     assert!(!output.status.success());
@@ -185,20 +217,45 @@ fn the_shortest_form_has_figures_of_every_rival() {
         .output()
         .expect("it ends");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let run = Run::read(&folder.0).expect("results");
-    let there: Vec<Kind> = KINDS.into_iter().filter(|&kind| unavailable(kind).is_none()).collect();
+    let there: Vec<Kind> = KINDS
+        .into_iter()
+        .filter(|&kind| unavailable(kind).is_none())
+        .collect();
     for kind in KINDS {
         let left_out = text.contains(&format!("LEFT OUT: {}:", kind.name()));
         assert_eq!(left_out, !there.contains(&kind), "{text}");
     }
-    for variant in Variant::all().into_iter().filter(|variant| there.contains(&variant.kind)) {
+    for variant in Variant::all()
+        .into_iter()
+        .filter(|variant| there.contains(&variant.kind))
+    {
         // An emulator that was late is no fault of the rival's: there is an outcome, which does not count.
-        let outcome = run.outcomes.iter().find(|outcome| outcome.variant == variant.name());
+        let outcome = run
+            .outcomes
+            .iter()
+            .find(|outcome| outcome.variant == variant.name());
         let outcome = outcome.unwrap_or_else(|| panic!("{} is missing: {text}", variant.name()));
-        for figure in ["sum_mbit", "idle_p50_ms", "quiet_p50_ms", "quiet_p99_ms", "sockets", "wire_ratio"] {
+        for figure in [
+            "sum_mbit",
+            "idle_p50_ms",
+            "quiet_p50_ms",
+            "quiet_p99_ms",
+            "sockets",
+            "wire_ratio",
+        ] {
             let value = outcome.figures.get(figure).copied().unwrap_or(0.0);
-            assert!(value > 0.0, "{}: {figure}: {:?}", variant.name(), outcome.figures);
+            assert!(
+                value > 0.0,
+                "{}: {figure}: {:?}",
+                variant.name(),
+                outcome.figures
+            );
         }
     }
     assert!(text.contains("targets: "), "{text}");
