@@ -431,6 +431,7 @@ impl Part for Server {
             begun,
             duties,
             inbox,
+            turn,
         } = self;
         inbox.read(transport, &mut |cell| {
             let duty = duties.entry(cell.circuit).or_default();

@@ -23,8 +23,8 @@ const MTU: u32 = (PLAIN as u32 - 12) & !3;
 /// How often timers are looked at; the library's own thread does the same.
 const TICK: Micros = 10 * MILLI;
 
-/// Cells in a message. Messages of different streams do not mix.
-const MESSAGE: usize = 8 * CELL;
+/// Octets of a message. The scheduler of streams works by message: with larger ones, quiet streams wait longer.
+const MESSAGE: usize = CELL;
 
 /// See the module.
 pub struct Sctp {
