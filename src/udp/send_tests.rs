@@ -13,12 +13,15 @@ use super::{Abilities, Common, Local, Outgoing};
 #[derive(Debug, PartialEq, Eq)]
 struct Seen(Calls, Vec<Vec<u8>>);
 
+/// An answer that depends on the first message, and on how it is sent.
+type Refusal = Box<dyn Fn(&Message, Calls) -> Option<Errno>>;
+
 /// What the kernel answers, call by call; then it takes everything.
 #[derive(Default)]
 struct Kernel {
     answers: VecDeque<Result<usize, Errno>>,
-    /// Answers that depend on the message, looked at first.
-    refuses: Option<Box<dyn Fn(&Message, Calls) -> Option<Errno>>>,
+    /// Looked at before the answers.
+    refuses: Option<Refusal>,
     seen: Vec<Seen>,
     taken: Vec<u8>,
 }

@@ -86,6 +86,7 @@ pub(super) fn local_address(fd: c_int) -> Result<Option<SocketAddr>, Errno> {
 }
 
 /// Sets an option that is an int.
+#[cfg_attr(utcp_portable, allow(dead_code))] // not every system has one that is of use
 pub(super) fn set_option(fd: c_int, level: c_int, name: c_int, value: c_int) -> Result<(), Errno> {
     // SAFETY: the kernel reads an int.
     let result = unsafe {

@@ -81,7 +81,7 @@ fn connect(control: Control, address: SocketAddr) -> Result<TcpStream, Failure> 
     socket.set_nonblocking(true)?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(nix::libc::EINPROGRESS) => {
-            return Err(error.into());
+            Err(error.into())
         }
         _ => Ok(socket.into()),
     }

@@ -344,6 +344,7 @@ impl Receiving {
             local: None,
             truncated: header.msg_flags & libc::MSG_TRUNC != 0,
         };
+        #[allow(clippy::unnecessary_cast)] // a socklen_t in some C libraries
         let control_len = (header.msg_controllen as usize).min(CONTROL);
         read_control(&self.controls[n].0[..control_len], &mut message);
         message
@@ -359,6 +360,7 @@ fn read_control(mut control: &[u8], message: &mut Incoming<'_>) {
     while let Some((head, _)) = control.split_at_checked(size_of::<cmsghdr>()) {
         // SAFETY: so many octets are there, and any are a value of these integers.
         let head: cmsghdr = unsafe { head.as_ptr().cast::<cmsghdr>().read_unaligned() };
+        #[allow(clippy::unnecessary_cast)] // as above
         let len = head.cmsg_len as usize;
         let Some(data) = control.get(HEAD..len) else {
             return; // cut off, or not what the kernel writes
