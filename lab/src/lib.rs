@@ -17,7 +17,6 @@
 //! emulate/     hosts and links in real time: the link emulator
 //! kernel/      the kernel's TCP beside utcp's, over the emulator
 //! peers/       rivals on the same link, in real time
-//! cli/         the subcommands of `lab`
 //! ```
 
 pub mod bench;

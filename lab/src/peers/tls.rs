@@ -80,9 +80,7 @@ fn connect(control: Control, address: SocketAddr) -> Result<TcpStream, Failure> 
     congestion(&socket, control)?;
     socket.set_nonblocking(true)?;
     match socket.connect(&address.into()) {
-        Err(error) if error.raw_os_error() != Some(nix::libc::EINPROGRESS) => {
-            Err(error.into())
-        }
+        Err(error) if error.raw_os_error() != Some(nix::libc::EINPROGRESS) => Err(error.into()),
         _ => Ok(socket.into()),
     }
 }
