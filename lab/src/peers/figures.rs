@@ -106,6 +106,9 @@ fn named<const N: usize>(figures: [(&str, Option<f64>); N]) -> BTreeMap<String, 
 /// How long before a drop a cell that it may have concerned was sent, and how long after it still may have suffered.
 const CONCERNED: (Micros, Micros) = (100 * MILLI, 900 * MILLI);
 
+/// Milliseconds that a drop costs somebody at least, if there was something of a circuit's in the packet.
+const HARM: f64 = 5.0;
+
 /// Figures of single drops at known times.
 ///
 /// The circuit that a drop has delayed most is the one whose cell was in the packet; what the others lose with it is what
@@ -130,6 +133,9 @@ pub fn drops(seen: &Seen, times: &[Micros]) -> BTreeMap<String, f64> {
                 .collect();
             worst.sort_by(|a, b| b.total_cmp(a));
             let usual = usual?;
+            if *worst.first()? < usual + HARM {
+                return None; // an acknowledgement, which the next one makes up for
+            }
             let others = worst.get(1..).filter(|others| !others.is_empty())?;
             let mean = others.iter().sum::<f64>() / others.len() as f64;
             Some([worst[0] - usual, mean - usual])
@@ -239,5 +245,13 @@ mod tests {
             (figures["hit_extra_ms"], figures["others_extra_ms"]),
             (60.0, 60.0)
         );
+        let none = samples(&|_, _| 50 * MILLI);
+        let seen = Seen {
+            samples: none,
+            ..Seen::default()
+        };
+        let figures = drops(&seen, &[dropped]);
+        assert_eq!(figures["drops"], 0.0);
+        assert!(!figures.contains_key("hit_extra_ms"));
     }
 }
