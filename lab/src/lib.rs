@@ -12,11 +12,11 @@
 //! scenario/    what is measured
 //! bench        runs it with several seeds, on all cores
 //! targets      what the figures have to reach
-//! cli/         the subcommands of `lab`
 //! report       tables, JSON, plots
 //! results/     what experiments in real time leave behind: lines, intervals, comparisons
 //! emulate/     hosts and links in real time: the link emulator
 //! kernel/      the kernel's TCP beside utcp's, over the emulator
+//! peers/       rivals on the same link, in real time
 //! ```
 
 pub mod bench;
@@ -53,6 +53,10 @@ pub mod emulate;
 /// The kernel's TCP beside and against utcp's, over emulated links in real time.
 #[cfg(target_os = "linux")]
 pub mod kernel;
+
+/// Rivals on the same link.
+#[cfg(target_os = "linux")]
+pub mod peers;
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,8 @@ pub mod compare;
 #[cfg(target_os = "linux")]
 pub mod emulate;
 #[cfg(target_os = "linux")]
+pub mod peers;
+#[cfg(target_os = "linux")]
 pub mod signals;
 
 /// Experiments with utcp, and everything that a relay could use instead.
@@ -25,6 +27,11 @@ enum Command {
     /// Hosts and links of a topology file, in real time. As root.
     #[cfg(target_os = "linux")]
     Emulate(emulate::Options),
+    #[cfg(target_os = "linux")]
+    Peers(peers::Options),
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Peer(peers::SideOptions),
 }
 
 /// Does what the arguments say.
@@ -33,6 +40,10 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Compare(options) => compare::run(&options).map(|()| ExitCode::SUCCESS),
         #[cfg(target_os = "linux")]
         Command::Emulate(options) => emulate::run(&options),
+        #[cfg(target_os = "linux")]
+        Command::Peers(options) => peers::run(&options),
+        #[cfg(target_os = "linux")]
+        Command::Peer(options) => peers::side(&options),
     };
     result.unwrap_or_else(|error| {
         eprintln!("lab: {error}");
