@@ -68,6 +68,10 @@ impl Circuits {
         self.ect = false;
         let mut stuck = false;
         while let Some((wire, line)) = self.turn(now) {
+            if out.len() + tortp::MIN_SEGMENT_HEADER + 4 > self.limit {
+                // Full: not even an acknowledgement fits.
+                return true;
+            }
             let Some(circuit) = self.circuits.get(&wire).filter(|c| !c.buried) else {
                 self.end_turn(wire, line);
                 continue;
@@ -118,12 +122,20 @@ impl Circuits {
                 let quantum =
                     self.limit * usize::from(circuit.weight) / usize::from(DEFAULT_WEIGHT);
                 circuit.deficit += quantum.max(1) as u32;
-                match line {
-                    None => self.active.rotate_left(1),
-                    Some(gate) => self.waiting[gate as usize].rotate_left(1),
+                let served = circuit.deficit as usize >= size;
+                let line = match line {
+                    None => &mut self.active,
+                    Some(gate) => &mut self.waiting[gate as usize],
+                };
+                // With nobody else there it is its turn again.
+                if line.len() > 1 || !served {
+                    line.rotate_left(1);
+                    continue;
                 }
-                continue;
             }
+            let Some(circuit) = self.circuits.get_mut(&wire) else {
+                continue;
+            };
             circuit.deficit -= size as u32;
             if !self.append(wire, &plan, out) {
                 // Larger than any datagram: its circuit has not followed the path's size yet.
