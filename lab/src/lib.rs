@@ -14,6 +14,7 @@
 //! targets      what the figures have to reach
 //! cli/         the subcommands of `lab`
 //! report       tables, JSON, plots
+//! tor/         the paper's experiments on real Tor binaries, over the link emulator
 //! results/     what experiments in real time leave behind: lines, intervals, comparisons
 //! ```
 
@@ -47,6 +48,10 @@ pub mod rng;
 /// The link emulator.
 #[cfg(target_os = "linux")]
 pub mod emulate;
+
+/// The paper's experiments on real Tor binaries.
+#[cfg(target_os = "linux")]
+pub mod tor;
 
 /// The kernel's TCP beside and against utcp's, over emulated links in real time.
 #[cfg(target_os = "linux")]

@@ -9,6 +9,8 @@ pub mod compare;
 pub mod emulate;
 #[cfg(target_os = "linux")]
 pub mod signals;
+#[cfg(target_os = "linux")]
+pub mod tor;
 
 /// Experiments with utcp, and everything that a relay could use instead.
 #[derive(Parser)]
@@ -25,6 +27,8 @@ enum Command {
     /// Hosts and links of a topology file, in real time. As root.
     #[cfg(target_os = "linux")]
     Emulate(emulate::Options),
+    #[cfg(target_os = "linux")]
+    Tor(tor::Options),
 }
 
 /// Does what the arguments say.
@@ -33,6 +37,8 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Compare(options) => compare::run(&options).map(|()| ExitCode::SUCCESS),
         #[cfg(target_os = "linux")]
         Command::Emulate(options) => emulate::run(&options),
+        #[cfg(target_os = "linux")]
+        Command::Tor(options) => tor::run(&options),
     };
     result.unwrap_or_else(|error| {
         eprintln!("lab: {error}");
