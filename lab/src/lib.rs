@@ -31,6 +31,7 @@ pub mod quinn;
 pub mod report;
 pub mod results;
 pub mod scenario;
+pub mod target;
 pub mod targets;
 pub mod tcb;
 pub mod trace;
