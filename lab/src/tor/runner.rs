@@ -257,6 +257,28 @@ impl<'a> Runner<'a> {
         })
     }
 
+    fn begin_trace(&self, session: &mut Session, task: &Task, repetition: u32) -> io::Result<()> {
+        let Some(folder) = &self.settings.trace else {
+            return Ok(());
+        };
+        // It keeps a trace of its own.
+        if task.work == Work::Picture {
+            return Ok(());
+        }
+        std::fs::create_dir_all(folder)?;
+        let place = crate::results::record::place(&task.at());
+        let name = format!(
+            "{} {} {place} {repetition}.csv",
+            task.experiment(),
+            task.variant()
+        );
+        let file = folder.join(name.replace([' ', ','], "-"));
+        session.net.emulator.record(&Wanted {
+            trace: Some(file),
+            captures: None,
+        })
+    }
+
     fn task(
         &mut self,
         session: &mut Session,
