@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::experiments::shared::CLIENT_COUNT;
+use super::experiments::shared::{CLIENT_COUNT, QUIET_COUNT};
 use super::experiments::{DELAY_MS, RATE_MBIT, Task, Work};
 use super::network::{Net, Set, Spec};
 use super::programs::{Programs, Release};
@@ -132,7 +132,7 @@ impl<'a> Runner<'a> {
             windows,
             sets,
             relays: RELAYS,
-            clients: CLIENT_COUNT,
+            clients: CLIENT_COUNT + QUIET_COUNT,
             patched_lines: self.settings.patched_lines.clone(),
             link: LinkSettings {
                 delay_ms: Some(DELAY_MS),

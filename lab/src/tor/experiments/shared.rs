@@ -15,8 +15,10 @@ use crate::tor::server::Request;
 use crate::tor::session::{Measured, PROBE_EVERY, Session, end_all, path};
 use crate::tor::traffic::{probe, receive};
 
-/// How many clients there are.
+/// Clients with a download each, and a quiet circuit beside it.
 pub const CLIENT_COUNT: usize = 8;
+/// Clients that have nothing but a quiet circuit: their own links are idle, and they share the relays with all others.
+pub const QUIET_COUNT: usize = 4;
 const GUARDS: usize = 4;
 const SECOND: usize = 5;
 const THIRD: usize = 6;
@@ -64,7 +66,8 @@ pub fn set_loss(session: &mut Session, set: Set, loss: Loss) -> Result<(), Box<d
 
 /// `network_mbit`: what all downloads brought; `circuit_mbit`: one of them, on average; `jain`: how equal they are.
 /// `base_ms`: delay of a quiet circuit beside each download, before the downloads begin; `delay_ms`: while they run;
-/// `delay_ratio`. `bulk_delay_ms`: how long the data of the downloads was on the way. `effective_drop_percent` as in the
+/// `delay_ratio`. `quiet_base_ms`, `quiet_ms`, `quiet_ratio`: the same of clients that download nothing themselves.
+/// `bulk_delay_ms`: how long the data of the downloads was on the way. `effective_drop_percent` as in the
 /// paper. `relay_cpu_percent`, `relay_memory_octets`, `relay_sockets`: of the second relay.
 ///
 /// # Errors
@@ -89,11 +92,10 @@ fn measure(
     loss: Loss,
 ) -> Result<(Measured, Verdict), Box<dyn Error>> {
     // Circuits are built before anything is lost, as in the paper.
-    let wanted: Vec<(usize, Vec<String>)> = (0..CLIENT_COUNT * 2)
-        .map(|n| (n % CLIENT_COUNT, path_of(set, n % CLIENT_COUNT)))
-        .collect();
+    let clients = (0..CLIENT_COUNT + QUIET_COUNT).chain(0..CLIENT_COUNT);
+    let wanted: Vec<(usize, Vec<String>)> = clients.map(|n| (n, path_of(set, n))).collect();
     let circuits = session.circuits(&wanted)?;
-    let (quiet_circuits, bulk_circuits) = circuits.split_at(CLIENT_COUNT);
+    let (quiet_circuits, bulk_circuits) = circuits.split_at(CLIENT_COUNT + QUIET_COUNT);
     let (lengths, clock) = (session.lengths, session.clock);
     let mut probes = Vec::new();
     for (client, circuit) in quiet_circuits.iter().enumerate() {
@@ -130,12 +132,23 @@ fn measure(
     let verdict = session.end_counting(&mut measured)?;
     session.grace()?;
     let bulk = end_all(bulk)?;
-    let quiet = end_all(probes)?.concat();
+    let mut probes = end_all(probes)?;
+    let quiet = probes.split_off(CLIENT_COUNT).concat();
+    let beside = probes.concat();
     session.close(&wanted, &circuits);
     let rates: Vec<f64> = bulk.iter().map(|samples| busy.mbit(samples)).collect();
     measured.set_rates(&rates);
-    measured.set_delays("base", &base.delays(&quiet));
-    measured.set_delays("delay", &busy.delays(&quiet));
+    measured.set_delays("base", &base.delays(&beside));
+    measured.set_delays("delay", &busy.delays(&beside));
+    measured.set_delays("quiet_base", &base.delays(&quiet));
+    measured.set_delays("quiet", &busy.delays(&quiet));
+    if let (Some(quiet), Some(base)) = (
+        measured.figures.get("quiet_ms"),
+        measured.figures.get("quiet_base_ms"),
+    ) {
+        let ratio = quiet / base;
+        measured.set("quiet_ratio", ratio);
+    }
     measured.set_delays("bulk_delay", &busy.delays(&bulk.concat()));
     measured.set_ratio();
     measured.set(
