@@ -4,6 +4,12 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     // What programs that link the shared library look for at run time; changes with the major version.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libutcp.so.0");
+    // Builds what systems other than Linux get, so that it can be tested there (tools/check portable).
+    println!("cargo:rerun-if-env-changed=UTCP_PORTABLE");
+    println!("cargo:rustc-check-cfg=cfg(utcp_portable)");
+    if std::env::var_os("UTCP_PORTABLE").is_some() {
+        println!("cargo:rustc-cfg=utcp_portable");
+    }
     #[cfg(feature = "header")]
     header::generate();
 }
@@ -14,7 +20,7 @@ mod header {
     use std::path::PathBuf;
 
     /// The sources of the header, in its order.
-    const SOURCES: [&str; 10] = [
+    const SOURCES: [&str; 11] = [
         "version.rs",
         "error.rs",
         "opaque.rs",
@@ -23,6 +29,7 @@ mod header {
         "endpoint.rs",
         "connection.rs",
         "circuit.rs",
+        "socket.rs",
         "stats.rs",
         "log.rs",
     ];

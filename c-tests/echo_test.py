@@ -139,6 +139,9 @@ class Tests:
         server.wait_for(r"^closed .*reason=3 circuits_accepted=200 payload_sent=20000000 payload_received=20000000 ")
         f = self.served(server)
         expect(f["handshakes_completed"] == 1 and f["handshakes_failed"] == 0, f"handshakes: {f}")
+        f = server.fields("socket")
+        expect(f["lost"] == f["dropped"] == 0, f"datagrams lost: {f}")
+        expect(f["segmented_sent"] > 0 and f["send_calls"] < f["datagrams_sent"], f"nothing was batched: {f}")
 
     def small(self):
         """What can be done under a slow checker: a transfer, a second client that is interrupted, clean ends."""

@@ -5,8 +5,9 @@
  *
  * Port 0 lets the kernel choose; the server prints the address that it has. The parts, from top to bottom:
  *
- *   1. socket and timer   the library does no I/O and reads no clock: datagrams and the time go in with inject and
- *                         process; datagrams come out through the tx callback, the next deadline through a function
+ *   1. socket and timer   the library waits for nothing and reads no clock: it is told when the socket is readable and
+ *                         what time it is; datagrams come out through the tx callback, the next deadline through a
+ *                         function. utcp_socket makes the system calls, in batches; it need not be used
  *   2. the echo server    incoming circuits, reading, backpressure
  *   3. the client         connecting, opening circuits, writing, reading, reconnecting
  *   4. setting up         certificate, configuration, callbacks, signals
@@ -36,15 +37,15 @@
 
 #include <utcp.h>
 
-#define BATCH 64           /* datagrams per system call */
-#define BATCHES_PER_WAKE 8 /* then other events get a turn */
-#define CHUNK 16384        /* octets moved at a time */
+#define PER_WAKE 512 /* datagrams, then other events get a turn */
+#define CHUNK 16384  /* octets moved at a time */
 
 /* Everything that belongs to one socket. The callbacks get it as `user`. */
 struct app {
   struct event_base *base;
   struct event *readable, *writable, *timer, *sigint, *sigterm;
   int fd;
+  utcp_socket *socket;
   utcp_endpoint *endpoint;
   int stopping;
   int result; /* exit status */
@@ -115,30 +116,9 @@ static size_t
 on_tx(void *user, const utcp_datagram *batch, size_t count)
 {
   struct app *app = user;
-  struct mmsghdr messages[BATCH];
-  struct iovec vectors[BATCH];
-  size_t sent = 0;
-  while (sent < count) {
-    unsigned n = 0;
-    memset(messages, 0, sizeof messages);
-    for (; n < BATCH && sent + n < count; n++) {
-      const utcp_datagram *d = &batch[sent + n];
-      vectors[n] = (struct iovec){ .iov_base = (void *)(uintptr_t)d->data, .iov_len = d->len };
-      messages[n].msg_hdr = (struct msghdr){ .msg_name = (void *)(uintptr_t)d->address,
-                                             .msg_namelen = d->address_len,
-                                             .msg_iov = &vectors[n],
-                                             .msg_iovlen = 1 };
-    }
-    int done = sendmmsg(app->fd, messages, n, 0);
-    if (done > 0) {
-      sent += (size_t)done;
-    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      event_add(app->writable, NULL);
-      break;
-    } else if (errno != EINTR) {
-      sent++; /* this one cannot be sent: lost, as datagrams are */
-    }
-  }
+  size_t sent = utcp_socket_send(app->socket, batch, count);
+  if (sent < count)
+    event_add(app->writable, NULL);
   return sent;
 }
 
@@ -154,33 +134,11 @@ on_socket_writable(evutil_socket_t fd, short what, void *arg)
 static void
 on_socket_readable(evutil_socket_t fd, short what, void *arg)
 {
-  (void)what;
+  (void)fd, (void)what;
   struct app *app = arg;
-  static uint8_t buffers[BATCH][65536];
-  struct sockaddr_storage addresses[BATCH];
-  struct mmsghdr messages[BATCH];
-  struct iovec vectors[BATCH];
-  utcp_datagram batch[BATCH];
-  for (int round = 0; round < BATCHES_PER_WAKE; round++) {
-    memset(messages, 0, sizeof messages);
-    for (int i = 0; i < BATCH; i++) {
-      vectors[i] = (struct iovec){ .iov_base = buffers[i], .iov_len = sizeof buffers[i] };
-      messages[i].msg_hdr = (struct msghdr){ .msg_name = &addresses[i], .msg_namelen = sizeof addresses[i],
-                                             .msg_iov = &vectors[i], .msg_iovlen = 1 };
-    }
-    int n = recvmmsg(fd, messages, BATCH, MSG_DONTWAIT, NULL);
-    if (n <= 0)
-      break; /* nothing left, or an error that concerns a datagram sent earlier */
-    for (int i = 0; i < n; i++)
-      batch[i] = (utcp_datagram){ .address = (struct sockaddr *)&addresses[i],
-                                  .address_len = messages[i].msg_hdr.msg_namelen,
-                                  .data = buffers[i],
-                                  .len = messages[i].msg_len };
-    /* Callbacks come from inside of this call. */
-    must(utcp_endpoint_inject_batch(app->endpoint, now_us(), batch, (size_t)n), "inject");
-    if (n < BATCH)
-      break;
-  }
+  size_t received;
+  /* Injects them, so callbacks come from inside of this call. What is left over comes with the next event. */
+  must(utcp_socket_receive(app->socket, app->endpoint, now_us(), PER_WAKE, &received), "receive");
   set_timer(app);
 }
 
@@ -602,6 +560,19 @@ server_summary(struct app *app)
          s.dropped_bad_cookie, s.dropped_limit, s.dropped_output_full);
 }
 
+static void
+socket_summary(struct app *app)
+{
+  utcp_socket_stats s = { .size = sizeof s };
+  must(utcp_socket_get_stats(app->socket, &s), "statistics");
+  printf("socket abilities=%" PRIu32 " send_calls=%" PRIu64 " datagrams_sent=%" PRIu64 " segmented_sent=%" PRIu64
+         " full=%" PRIu64 " lost=%" PRIu64 " receive_calls=%" PRIu64 " datagrams_received=%" PRIu64
+         " coalesced_received=%" PRIu64 " dropped=%" PRIu64 "\n",
+         utcp_socket_abilities(app->socket), s.send_calls, s.datagrams_sent, s.segmented_sent, s.full,
+         s.lost_too_large + s.lost_unreachable + s.lost_refused + s.lost_no_buffers + s.lost_other, s.receive_calls,
+         s.datagrams_received, s.coalesced_received, s.truncated + s.dropped_address);
+}
+
 /* ---- 4. setting up ---- */
 
 /* A certificate for this run. A relay has one for its identity, and changes it with utcp_endpoint_set_certificate. */
@@ -676,6 +647,7 @@ open_socket(struct app *app, struct sockaddr_in address)
   setsockopt(app->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
   if (bind(app->fd, (struct sockaddr *)&address, sizeof address))
     die("bind: %s", strerror(errno));
+  must(utcp_socket_new(app->fd, 0, &app->socket), "socket handle");
   socklen_t len = sizeof address;
   char text[INET_ADDRSTRLEN];
   getsockname(app->fd, (struct sockaddr *)&address, &len);
@@ -755,6 +727,9 @@ main(int argc, char **argv)
   if (!config)
     die("out of memory");
   set_certificate(config);
+  open_socket(&app, serving ? address : (struct sockaddr_in){ .sin_family = AF_INET });
+  /* Only where marks are passed on. */
+  must(utcp_config_set(config, UTCP_OPTION_ECN, !!(utcp_socket_abilities(app.socket) & UTCP_SOCKET_ECN)), "ECN");
   if (dead_timeout)
     must(utcp_config_set(config, UTCP_OPTION_DEAD_TIMEOUT, dead_timeout * 1000000), "dead timeout");
   utcp_callbacks callbacks = {
@@ -772,7 +747,6 @@ main(int argc, char **argv)
   must(utcp_endpoint_new(config, &callbacks, &app, &app.endpoint), "endpoint");
   must(utcp_config_free(config), "configuration free"); /* the endpoint has a copy */
 
-  open_socket(&app, serving ? address : (struct sockaddr_in){ .sin_family = AF_INET });
   app.base = event_base_new();
   if (!app.base)
     die("no event loop");
@@ -803,6 +777,7 @@ main(int argc, char **argv)
     server_summary(&app);
   else
     client_summary(&app);
+  socket_summary(&app);
   /* Freeing the endpoint calls nobody: what is still there is freed by hand, in any order. */
   while (app.peers)
     peer_free(app.peers);
@@ -816,6 +791,7 @@ main(int argc, char **argv)
   for (size_t i = 0; i < sizeof events / sizeof *events; i++)
     event_free(events[i]);
   event_base_free(app.base);
+  must(utcp_socket_free(app.socket), "socket handle free");
   close(app.fd);
   return app.result;
 }

@@ -169,6 +169,34 @@ endpoint_stats_layout(void **state)
 }
 
 static void
+socket_stats_layout(void **state)
+{
+  (void)state;
+  SIZE(utcp_socket_stats, 144);
+  assert_int_equal(UTCP_SOCKET_STATS_SIZE_V1, 144);
+  MEMBER(utcp_socket_stats, size, 0, 8);
+#define NEXT(member, index) MEMBER(utcp_socket_stats, member, 8 + 8 * (index), 8)
+  NEXT(send_calls, 0);
+  NEXT(datagrams_sent, 1);
+  NEXT(bytes_sent, 2);
+  NEXT(segmented_sent, 3);
+  NEXT(full, 4);
+  NEXT(lost_too_large, 5);
+  NEXT(lost_unreachable, 6);
+  NEXT(lost_refused, 7);
+  NEXT(lost_no_buffers, 8);
+  NEXT(lost_other, 9);
+  NEXT(receive_calls, 10);
+  NEXT(datagrams_received, 11);
+  NEXT(bytes_received, 12);
+  NEXT(coalesced_received, 13);
+  NEXT(truncated, 14);
+  NEXT(dropped_address, 15);
+  NEXT(receive_errors, 16);
+#undef NEXT
+}
+
+static void
 numbers_are_the_published_ones(void **state)
 {
   (void)state;
@@ -177,7 +205,9 @@ numbers_are_the_published_ones(void **state)
     { UTCP_ERR_SIZE, -13 }, { UTCP_ERR_HANDLE, -14 }, { UTCP_ERR_STATE, -20 }, { UTCP_ERR_CLOSED, -21 },
     { UTCP_ERR_BUSY, -22 }, { UTCP_ERR_WOULD_BLOCK, -23 }, { UTCP_ERR_END, -24 }, { UTCP_ERR_IN_USE, -30 },
     { UTCP_ERR_LIMIT, -31 }, { UTCP_ERR_MEMORY, -33 }, { UTCP_ERR_CERTIFICATE, -40 },
-    { UTCP_ERR_TLS, -41 }, { UTCP_ERR_INTERNAL, -90 },
+    { UTCP_ERR_TLS, -41 }, { UTCP_ERR_SOCKET, -50 }, { UTCP_ERR_INTERNAL, -90 },
+    { UTCP_SOCKET_BATCH, 1 }, { UTCP_SOCKET_SEGMENT, 2 }, { UTCP_SOCKET_COALESCE, 4 }, { UTCP_SOCKET_ECN, 8 },
+    { UTCP_SOCKET_LOCAL_ADDRESS, 16 }, { UTCP_SOCKET_DONT_FRAGMENT, 32 },
     { UTCP_CLOSE_DONE, 1 }, { UTCP_CLOSE_LOCAL, 2 }, { UTCP_CLOSE_PEER, 3 }, { UTCP_CLOSE_RESET, 4 },
     { UTCP_CLOSE_TIMEOUT, 5 }, { UTCP_CLOSE_HANDSHAKE, 6 }, { UTCP_CLOSE_VERIFY, 7 }, { UTCP_CLOSE_RESTARTED, 8 },
     { UTCP_CLOSE_CONNECTION, 9 }, { UTCP_CLOSE_REFUSED, 10 }, { UTCP_CLOSE_MEMORY, 11 }, { UTCP_CLOSE_INTERNAL, 12 },
@@ -387,6 +417,7 @@ main(void)
     cmocka_unit_test(circuit_info_layout),
     cmocka_unit_test(connection_stats_layout),
     cmocka_unit_test(endpoint_stats_layout),
+    cmocka_unit_test(socket_stats_layout),
     cmocka_unit_test(numbers_are_the_published_ones),
     cmocka_unit_test(version_of_library_is_that_of_header),
     cmocka_unit_test(every_number_has_a_text_of_its_own),

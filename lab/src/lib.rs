@@ -16,6 +16,8 @@
 //! report       tables, JSON, plots
 //! tor/         the paper's experiments on real Tor binaries, over the link emulator
 //! results/     what experiments in real time leave behind: lines, intervals, comparisons
+//! emulate/     hosts and links in real time: the link emulator
+//! kernel/      the kernel's TCP beside utcp's, over the emulator
 //! ```
 
 pub mod bench;

@@ -5,14 +5,10 @@
  * @file or_utcp_endpoint.c
  * @brief The UDP socket and the library's endpoint: set-up, events, timers.
  *
- * One unconnected socket serves all peers.  What arrives is handed to the
- * library in batches; everything else the library has to do is done once at
- * the end of the loop turn in which it was asked for (flush_cb()).
+ * One unconnected socket serves all peers, read and written in batches by the
+ * library's utcp_socket; everything else the library has to do is done once
+ * at the end of the loop turn in which it was asked for (flush_cb()).
  **/
-
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* recvmmsg(), sendmmsg() */
-#endif
 
 #include "or_utcp_glue_internal.h"
 
@@ -23,15 +19,10 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-/** Datagrams handed over in one call. */
-#define BATCH 64
-/** Batches read in one loop turn, so that other connections get theirs. */
-#define MAX_BATCHES_PER_TURN 8
-/** Room for one datagram; a longer one is none of ours. */
-#define DATAGRAM_ROOM 2048
+/** Datagrams read in one loop turn, so that other connections get theirs. */
+#define DATAGRAMS_PER_TURN 512
 /** Between two looks at all links, in microseconds. */
 #define CHECK_INTERVAL_USEC UINT64_C(1000000)
 /** While the kernel takes no datagrams, nothing is in a hurry. */
@@ -42,7 +33,8 @@ utcp_endpoint *or_utcp_endpoint = NULL;
 /** All links. */
 or_utcp_list_t or_utcp_links = { &or_utcp_links, &or_utcp_links };
 
-static evutil_socket_t udp_socket = -1;
+static evutil_socket_t udp_fd = -1;
+static utcp_socket *udp_socket = NULL;
 static struct event *read_ev = NULL;
 static struct event *write_ev = NULL;
 /** At the end of this loop turn, or at the next deadline. */
@@ -109,56 +101,19 @@ or_utcp_fall_back_later(or_utcp_link_t *link)
 
 /* Sending and receiving. */
 
-/** Send some of <b>batch</b>.  Return how many, or -1 with errno set. */
-static int
-send_some(const utcp_datagram *batch, size_t count)
-{
-#ifdef __linux__
-  if (or_utcp_tor_may_batch()) {
-    struct mmsghdr msgs[BATCH];
-    struct iovec iov[BATCH];
-    const unsigned int n = (unsigned int)(count < BATCH ? count : BATCH);
-    unsigned int i;
-    memset(msgs, 0, sizeof(msgs[0]) * n);
-    for (i = 0; i < n; ++i) {
-      iov[i].iov_base = (void *)(uintptr_t)batch[i].data;
-      iov[i].iov_len = batch[i].len;
-      msgs[i].msg_hdr.msg_name = (void *)(uintptr_t)batch[i].address;
-      msgs[i].msg_hdr.msg_namelen = batch[i].address_len;
-      msgs[i].msg_hdr.msg_iov = &iov[i];
-      msgs[i].msg_hdr.msg_iovlen = 1;
-    }
-    return sendmmsg(udp_socket, msgs, n, MSG_DONTWAIT);
-  }
-#else
-  (void)count;
-#endif
-  return sendto(udp_socket, batch->data, batch->len, 0, batch->address,
-                batch->address_len) < 0 ? -1 : 1;
-}
-
 /** The library's tx callback: give datagrams to the kernel. */
 static size_t
 tx_cb(void *user, const utcp_datagram *batch, size_t count)
 {
-  size_t done = 0;
+  size_t done;
   (void)user;
 
   if (tx_blocked)
     return 0;
-  while (done < count) {
-    const int n = send_some(batch + done, count - done);
-    if (n > 0) {
-      done += (size_t)n;
-    } else if (errno == EAGAIN || errno == EINTR) {
-      tx_blocked = true;
-      event_add(write_ev, NULL);
-      break;
-    } else {
-      /* This datagram's own bad luck, and UDP's: it counts as sent, and is
-       * retransmitted as if the network had lost it. */
-      ++done;
-    }
+  done = utcp_socket_send(udp_socket, batch, count);
+  if (done < count) {
+    tx_blocked = true;
+    event_add(write_ev, NULL);
   }
   return done;
 }
@@ -171,81 +126,20 @@ write_cb(evutil_socket_t fd, short what, void *arg)
   or_utcp_schedule_flush();
 }
 
-static uint8_t buffers[BATCH][DATAGRAM_ROOM];
-static struct sockaddr_storage from[BATCH];
-
-static void
-datagram_set(utcp_datagram *datagram, int i, socklen_t address_len,
-             size_t len)
-{
-  memset(datagram, 0, sizeof(*datagram));
-  datagram->address = (struct sockaddr *)&from[i];
-  datagram->address_len = address_len;
-  datagram->data = buffers[i];
-  datagram->len = len;
-}
-
-/** Receive up to BATCH datagrams and hand them over; return their number. */
-static int
-receive_batch(void)
-{
-  utcp_datagram batch[BATCH];
-  int n = 0, received = 0;
-
-#ifdef __linux__
-  if (or_utcp_tor_may_batch()) {
-    struct mmsghdr msgs[BATCH];
-    struct iovec iov[BATCH];
-    int i;
-    memset(msgs, 0, sizeof(msgs));
-    for (i = 0; i < BATCH; ++i) {
-      iov[i].iov_base = buffers[i];
-      iov[i].iov_len = DATAGRAM_ROOM;
-      msgs[i].msg_hdr.msg_name = &from[i];
-      msgs[i].msg_hdr.msg_namelen = sizeof(from[i]);
-      msgs[i].msg_hdr.msg_iov = &iov[i];
-      msgs[i].msg_hdr.msg_iovlen = 1;
-    }
-    received = recvmmsg(udp_socket, msgs, BATCH, MSG_DONTWAIT, NULL);
-    for (i = 0; i < received; ++i) {
-      if (!(msgs[i].msg_hdr.msg_flags & MSG_TRUNC))
-        datagram_set(&batch[n++], i, msgs[i].msg_hdr.msg_namelen,
-                     msgs[i].msg_len);
-    }
-  } else
-#endif /* defined(__linux__) */
-  {
-    for (; received < BATCH; ++received) {
-      socklen_t len = sizeof(from[received]);
-      const ssize_t got =
-        recvfrom(udp_socket, buffers[received], DATAGRAM_ROOM, 0,
-                 (struct sockaddr *)&from[received], &len);
-      if (got < 0)
-        break;
-      datagram_set(&batch[n++], received, len, (size_t)got);
-    }
-  }
-  if (n > 0)
-    utcp_endpoint_inject_batch(or_utcp_endpoint, or_utcp_tor_now(), batch,
-                               (size_t)n);
-  return received;
-}
-
 static void
 read_cb(evutil_socket_t fd, short what, void *arg)
 {
   const bool want = or_utcp_tor_is_accepting();
-  int i;
+  size_t received;
   (void)fd; (void)what; (void)arg;
 
   if (want != accepting) {
     accepting = want;
     utcp_endpoint_set_accepting(or_utcp_endpoint, accepting);
   }
-  for (i = 0; i < MAX_BATCHES_PER_TURN; ++i) {
-    if (receive_batch() < BATCH)
-      break;
-  }
+  /* What is left is read in the next turn. */
+  utcp_socket_receive(udp_socket, or_utcp_endpoint, or_utcp_tor_now(),
+                      DATAGRAMS_PER_TURN, &received);
   or_utcp_schedule_flush();
 }
 
@@ -364,16 +258,17 @@ static bool
 open_socket(const or_utcp_settings_t *settings)
 {
   const int buffer = 4 << 20;
+  int r;
 
-  udp_socket = socket(settings->address->sa_family, SOCK_DGRAM, IPPROTO_UDP);
-  if (udp_socket < 0) {
+  udp_fd = socket(settings->address->sa_family, SOCK_DGRAM, IPPROTO_UDP);
+  if (udp_fd < 0) {
     or_utcp_tor_log(OR_UTCP_WARN, "Could not make a UDP socket: %s",
                     evutil_socket_error_to_string(errno));
     return false;
   }
-  if (evutil_make_socket_nonblocking(udp_socket) ||
-      evutil_make_socket_closeonexec(udp_socket) ||
-      bind(udp_socket, settings->address, settings->address_len) < 0) {
+  if (evutil_make_socket_nonblocking(udp_fd) ||
+      evutil_make_socket_closeonexec(udp_fd) ||
+      bind(udp_fd, settings->address, settings->address_len) < 0) {
     or_utcp_tor_log(OR_UTCP_WARN, "Could not bind ORUDPPort %s: %s. OR "
                     "connections use TCP only.",
                     describe_address(settings->address),
@@ -381,9 +276,15 @@ open_socket(const or_utcp_settings_t *settings)
     return false;
   }
   /* As much as the system allows; less is no error. */
-  setsockopt(udp_socket, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
-  setsockopt(udp_socket, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
-  return true;
+  setsockopt(udp_fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
+  setsockopt(udp_fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
+  r = utcp_socket_new(udp_fd, 0, &udp_socket);
+  if (r)
+    or_utcp_tor_log(OR_UTCP_WARN, "Could not use ORUDPPort %s: %s. OR "
+                    "connections use TCP only.",
+                    describe_address(settings->address),
+                    utcp_error_string(r));
+  return r == UTCP_OK;
 }
 
 static uint64_t
@@ -421,6 +322,8 @@ make_endpoint(const or_utcp_settings_t *settings)
      * it hold a quarter of a second's worth, or what a fast circuit needs. */
     { UTCP_OPTION_SEND_BUFFER, clamp(32768, settings->rate / 4, 262144) },
     { UTCP_OPTION_RECEIVE_BUFFER, clamp(65536, settings->rate, 4194304) },
+    { UTCP_OPTION_ECN,
+      utcp_socket_abilities(udp_socket) & UTCP_SOCKET_ECN ? 1 : 0 },
     { UTCP_OPTION_MEMORY_BUDGET,
       settings->memory < 1 << 24 ? 1 << 24 : settings->memory },
   };
@@ -455,9 +358,11 @@ release_socket(void)
       event_free(*events[i]);
     *events[i] = NULL;
   }
-  if (udp_socket >= 0)
-    close(udp_socket);
-  udp_socket = -1;
+  utcp_socket_free(udp_socket);
+  udp_socket = NULL;
+  if (udp_fd >= 0)
+    close(udp_fd);
+  udp_fd = -1;
   flush_scheduled = tx_blocked = false;
 }
 
@@ -483,8 +388,8 @@ or_utcp_endpoint_open(const or_utcp_settings_t *settings)
     return false;
   }
   flush_ev = event_new(base, -1, 0, flush_cb, NULL);
-  read_ev = event_new(base, udp_socket, EV_READ | EV_PERSIST, read_cb, NULL);
-  write_ev = event_new(base, udp_socket, EV_WRITE, write_cb, NULL);
+  read_ev = event_new(base, udp_fd, EV_READ | EV_PERSIST, read_cb, NULL);
+  write_ev = event_new(base, udp_fd, EV_WRITE, write_cb, NULL);
   if (!flush_ev || !read_ev || !write_ev)
     abort(); /* No memory. */
   event_add(read_ev, NULL);
@@ -501,10 +406,14 @@ or_utcp_endpoint_open(const or_utcp_settings_t *settings)
 void
 or_utcp_endpoint_close(bool exiting)
 {
+  utcp_endpoint *endpoint = or_utcp_endpoint;
   or_utcp_list_t links, *node;
 
-  if (!or_utcp_endpoint)
+  if (!endpoint)
     return;
+  /* Whoever hears that a connection ends may want another one: it is to get
+   * no link any more. */
+  or_utcp_endpoint = NULL;
   or_utcp_list_init(&links);
   or_utcp_list_move(&links, &or_utcp_links);
   while ((node = or_utcp_list_pop(&links))) {
@@ -520,9 +429,8 @@ or_utcp_endpoint_close(bool exiting)
   }
 
   /* Close alerts leave now or never. */
-  utcp_endpoint_process(or_utcp_endpoint, or_utcp_tor_now());
-  utcp_endpoint_free(or_utcp_endpoint);
-  or_utcp_endpoint = NULL;
+  utcp_endpoint_process(endpoint, or_utcp_tor_now());
+  utcp_endpoint_free(endpoint);
   utcp_log_set(NULL, NULL, 0);
   release_socket();
   /* Links that their connections still own are of no endpoint any more. */

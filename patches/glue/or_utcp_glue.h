@@ -150,8 +150,6 @@ typedef enum or_utcp_cell_t {
 uint64_t or_utcp_tor_now(void);
 /** Where the glue's events are to be added. */
 struct event_base *or_utcp_tor_event_base(void);
-/** Are recvmmsg() and sendmmsg() allowed? */
-bool or_utcp_tor_may_batch(void);
 /** Are peers welcome that want to connect now? */
 bool or_utcp_tor_is_accepting(void);
 /** Is this one?  Its address is proven. */

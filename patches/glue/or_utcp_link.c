@@ -204,10 +204,10 @@ accept_link(or_utcp_link_t *link)
   if (!utcp_connection_address(link->transport, (struct sockaddr *)&address,
                                &len))
     link->conn = or_utcp_tor_accept(link, (struct sockaddr *)&address, len);
-  if (link->conn)
-    start_link_handshake(link, true);
-  else
+  if (!link->conn)
     or_utcp_link_detach(link);
+  else if (or_utcp_link_is_usable(link))
+    start_link_handshake(link, true);
 }
 
 /** Library callback: a peer whose address is proven wants to connect. */

@@ -187,12 +187,18 @@ stream_lost(or_utcp_stream_t *s)
 
 /* Reading. */
 
+/** Are cells of <b>s</b> of any use to Tor? */
+static bool
+stream_is_live(const or_utcp_stream_t *s)
+{
+  return !s->dead && !s->linger_until && or_utcp_link_is_usable(s->link);
+}
+
 /** May <b>s</b> be read now? */
 static bool
 stream_may_read(const or_utcp_stream_t *s)
 {
-  return !s->dead && !s->linger_until && !s->held_by_circuit &&
-         !s->held_by_bandwidth && or_utcp_link_is_usable(s->link);
+  return stream_is_live(s) && !s->held_by_circuit && !s->held_by_bandwidth;
 }
 
 /** Is a cell of this kind allowed at this place of the stream? */
@@ -268,11 +274,11 @@ stream_read(or_utcp_stream_t *s)
     if (!r)
       or_utcp_link_active(s->link);
 
-    while (!s->dead && !s->linger_until && have - off >= size) {
+    while (stream_is_live(s) && have - off >= size) {
       deliver_cell(s, buf + off);
       off += size;
     }
-    if (!s->dead && !s->linger_until && have > off) {
+    if (stream_is_live(s) && have > off) {
       if (!s->partial)
         s->partial = or_utcp_alloc(OR_UTCP_MAX_CELL_LEN);
       s->partial_len = (uint16_t)(have - off);

@@ -3,7 +3,7 @@
 use super::circuits::{CONTROL, Gate};
 use crate::endpoint::{EVENT_READABLE, EVENT_WRITABLE};
 use crate::error::CloseReason;
-use crate::tcp::{State, Tcb};
+use crate::tcp::{State, Tcb, Tcp};
 use crate::time::Time;
 
 /// The weight of a circuit in the round robin unless the relay says otherwise.
@@ -14,7 +14,7 @@ pub struct Circuit {
     /// The relay's number.
     pub number: u32,
     /// Its TCP connection.
-    pub tcb: Tcb,
+    pub tcp: Tcp,
     /// Events that are reported.
     pub mask: u32,
     /// Weight in the round robin.
@@ -25,6 +25,8 @@ pub struct Circuit {
     pub active: bool,
     /// It stands in the list of those that hold an acknowledgement back.
     pub delays_ack: bool,
+    /// It stands in the list of those that may sleep soon.
+    pub drowsy: bool,
     /// It stands in this line.
     pub waiting: Option<Gate>,
     /// Octets that the common window counts as its own.
@@ -67,12 +69,13 @@ impl Circuit {
     pub fn new(number: u32, tcb: Tcb, announced: bool) -> Circuit {
         Circuit {
             number,
-            tcb,
+            tcp: Tcp::new(tcb),
             mask: EVENT_READABLE | EVENT_WRITABLE,
             weight: DEFAULT_WEIGHT,
             deficit: 0,
             active: false,
             delays_ack: false,
+            drowsy: false,
             waiting: None,
             in_group: 0,
             acked: 0,
@@ -91,18 +94,18 @@ impl Circuit {
 
     /// Octets that the common window counted as this circuit's until now, and that it has to count from now on.
     pub fn recount(&mut self) -> (u64, u64) {
-        let now = if self.tcb.is_coupled() {
-            self.tcb.in_flight()
-        } else {
-            0
+        let now = match self.tcp.awake() {
+            Some(tcb) if tcb.is_coupled() => tcb.in_flight(),
+            _ => 0,
         };
         (std::mem::replace(&mut self.in_group, now), now)
     }
 
     /// Why it ended, once both directions are finished or it was cut off.
     pub fn end(&self) -> Option<CloseReason> {
-        match self.tcb.state() {
-            State::TimeWait | State::Closed => self.tcb.close_reason(),
+        let tcb = self.tcp.awake()?;
+        match tcb.state() {
+            State::TimeWait | State::Closed => tcb.close_reason(),
             _ => None,
         }
     }
@@ -112,8 +115,9 @@ impl Circuit {
         if self.closed_reported || self.forgotten {
             return None;
         }
+        let tcb = self.tcp.awake()?;
         self.end().filter(|&reason| {
-            reason != CloseReason::Done || self.tcb.readable() == 0 || self.tcb.is_closing()
+            reason != CloseReason::Done || tcb.readable() == 0 || tcb.is_closing()
         })
     }
 }

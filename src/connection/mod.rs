@@ -325,9 +325,7 @@ impl Connection {
         self.phase = Phase::Closed;
         self.suspicion = None;
         self.circuits.end(CloseReason::Connection, shared);
-        shared
-            .timers
-            .remove(Owner::Connection(self.id.0 as u32), self.timer);
+        shared.timers.remove(self.timer);
         self.timer = Time::NEVER;
         if self.announced {
             shared
@@ -372,7 +370,7 @@ impl Connection {
         suspicion.probes += 1;
         suspicion.at = now + (3 * self.circuits.srtt()).max(PROBE_INTERVAL);
         if let Ok(control) = self.circuits.get_mut(CONTROL) {
-            control.tcb.probe();
+            control.tcp.wake().probe();
             self.circuits.touched(CONTROL, shared);
         }
     }
@@ -445,8 +443,14 @@ impl Connection {
                 .min(suspicion)
                 .min(self.mtu.deadline())
                 .min(self.circuits.resets_deadline())
-                .min(self.circuits.gates_deadline()),
+                .min(self.circuits.gates_deadline())
+                .min(self.circuits.bedtime()),
         }
+    }
+
+    /// The deadline that is registered with the endpoint's timers.
+    pub fn registered(&self) -> Time {
+        self.timer
     }
 
     /// Registers what it waits for.
@@ -466,6 +470,7 @@ impl Connection {
         }
         self.circuits.repeat_resets(now);
         self.circuits.on_gates(now);
+        self.circuits.put_to_sleep(now);
         self.mtu.on_timer(now);
         if self.suspicion.is_some_and(|s| s.at <= now) {
             self.probe(now, shared);
@@ -527,7 +532,7 @@ impl Connection {
         }
         let mut sealed = None;
         if filled {
-            let mut data = Vec::with_capacity(plain.len() + dtls::RECORD_OVERHEAD);
+            let mut data = shared.buffers.take(plain.len() + dtls::RECORD_OVERHEAD);
             if let Some(session) = &mut self.session
                 && session.seal(&plain, &mut data).is_ok()
             {

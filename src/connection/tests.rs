@@ -8,6 +8,7 @@ use crate::error::{CloseReason, Error};
 use crate::rng::Rng;
 use crate::tcp::segment::{Flags, Options, PathProbe, Segment};
 use crate::tcp::seq::Seq;
+use crate::tcp::{BEDTIME, Tcb};
 use crate::time::{SECOND, Time};
 use crate::tortp;
 
@@ -234,7 +235,7 @@ fn sending() -> Side {
     let mut side = Side::new(Config::default());
     side.syn(2, 7);
     let circuit = side.circuits.get_mut(2).expect("open");
-    let written = circuit.tcb.write(&mut side.shared.pool, &[7; 3_000]);
+    let written = circuit.tcp.wake().write(&mut side.shared.pool, &[7; 3_000]);
     assert_eq!(written, Ok(3_000));
     side.circuits.touched(2, &mut side.shared);
     side
@@ -256,7 +257,7 @@ impl Side {
     /// The retransmission timer of circuit 2 fires.
     fn time_out(&mut self) {
         let circuit = self.circuits.get(2).expect("open");
-        self.now = circuit.tcb.deadline();
+        self.now = circuit.tcp.awake().map_or(Time::NEVER, Tcb::deadline);
         self.circuits.on_timer(self.now, 2, &mut self.shared);
     }
 }
@@ -269,7 +270,8 @@ fn what_a_syn_announces_is_the_largest_size_and_not_what_the_path_carries_now() 
     side.circuits.open(7, &mut side.shared).expect("opened");
     let circuit = side.circuits.get_mut(1).expect("open");
     circuit
-        .tcb
+        .tcp
+        .wake()
         .write(&mut side.shared.pool, &[7; 3_000])
         .expect("room");
     let mut plain = Vec::new();
@@ -300,7 +302,7 @@ fn segments_grow_with_the_path_up_to_what_the_peer_takes() {
     let now = side.now;
     side.circuits.set_limit(now, 500, &mut side.shared);
     side.syn(2, 7);
-    let mss = |side: &Side| side.circuits.get(2).expect("open").tcb.info().mss;
+    let mss = |side: &Side| side.circuits.get(2).expect("open").tcp.look(Tcb::info).mss;
     assert_eq!(mss(&side), 500 - 19);
     side.circuits.set_limit(now, 800, &mut side.shared);
     assert_eq!(mss(&side), 800 - 19);
@@ -324,4 +326,93 @@ fn path_probes_are_no_segments_and_few_of_a_datagram_are_looked_at() {
     let taken: Vec<_> = std::iter::from_fn(|| side.circuits.take_path_probe()).collect();
     assert_eq!(taken, [0, 1, 2, 3].map(PathProbe::Request));
     assert_eq!(side.circuits.stats.dropped_path_probe, 6);
+}
+
+/// A segment of circuit 2 after the peer's CREATE.
+fn later_segment(side: &mut Side, ack: Seq, payload: &[u8]) {
+    let segment = Segment {
+        flags: Flags::ACK,
+        seq: Seq(507),
+        ack,
+        window: 1_000,
+        options: Options::default(),
+        payload,
+        ce: false,
+    };
+    let mut plain = Vec::new();
+    tortp::begin(&mut plain);
+    tortp::encode(2, &segment, &mut plain);
+    side.circuits
+        .receive(side.now, &plain, false, &mut side.shared);
+}
+
+/// An established circuit 2, opened by the peer as number 7. Returns what the peer has to acknowledge.
+fn quiet_circuit(side: &mut Side) -> Seq {
+    side.syn(2, 7);
+    side.events();
+    let mut plain = Vec::new();
+    assert!(side.circuits.fill(side.now, &mut side.shared, &mut plain));
+    let (_, answer) = tortp::segments(&plain).next().expect("an answer");
+    let ack = answer.seq + 1;
+    later_segment(side, ack, b"");
+    side.sent();
+    ack
+}
+
+fn sleeps(side: &Side, wire: u32) -> bool {
+    let circuit = side.circuits.get(wire).expect("open");
+    circuit.tcp.awake().is_none()
+}
+
+#[test]
+fn an_idle_circuit_sleeps_and_a_busy_one_does_not() {
+    let mut side = Side::new(Config::default());
+    quiet_circuit(&mut side);
+    assert!(!sleeps(&side, 2), "what came with the SYN is unread");
+    side.now = side.now + 2 * BEDTIME;
+    side.circuits.put_to_sleep(side.now);
+    assert!(!sleeps(&side, 2));
+
+    let mut buffer = [0; 100];
+    let circuit = side.circuits.get_mut(2).expect("open");
+    let read = circuit.tcp.wake().read(&mut side.shared.pool, &mut buffer);
+    assert_eq!(read, Ok(6));
+    side.now = side.now + 2 * BEDTIME;
+    assert!(side.circuits.bedtime() <= side.now, "it is looked at again");
+    side.circuits.put_to_sleep(side.now);
+    assert!(sleeps(&side, 2));
+    assert_eq!(
+        side.circuits.bedtime(),
+        Time::NEVER,
+        "no timer for those that sleep"
+    );
+    assert!(side.sent().is_empty());
+    assert!(sleeps(&side, 2), "nothing to send is no reason to wake");
+}
+
+#[test]
+fn what_comes_wakes_a_circuit() {
+    let mut side = Side::new(Config::default());
+    let ack = quiet_circuit(&mut side);
+    let mut buffer = [0; 100];
+    let circuit = side.circuits.get_mut(2).expect("open");
+    let read = circuit.tcp.wake().read(&mut side.shared.pool, &mut buffer);
+    assert_eq!(read, Ok(6));
+    side.now = side.now + 3 * BEDTIME;
+    side.circuits.put_to_sleep(side.now);
+    side.now = side.now + 3 * BEDTIME;
+    side.circuits.put_to_sleep(side.now);
+    assert!(sleeps(&side, 2));
+    side.circuits.set_limit(side.now, 800, &mut side.shared);
+    assert!(
+        sleeps(&side, 2),
+        "it need not wake to learn the path's size"
+    );
+
+    later_segment(&mut side, ack, b"hello");
+    assert!(!sleeps(&side, 2));
+    let circuit = side.circuits.get_mut(2).expect("open");
+    let tcb = circuit.tcp.wake();
+    assert_eq!(tcb.read(&mut side.shared.pool, &mut buffer), Ok(5));
+    assert!(tcb.info().mss < 800);
 }

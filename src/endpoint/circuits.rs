@@ -7,6 +7,7 @@ use crate::connection::circuits::{CONTROL, MEMORY_FOR_WRITERS};
 use crate::error::{CloseReason, Error};
 use crate::pool::Pool;
 use crate::stats::CircuitInfo;
+use crate::tcp::Tcb;
 use crate::tcp::congestion::Algorithm;
 
 fn split(id: CircuitId) -> (u32, u32) {
@@ -114,7 +115,11 @@ impl Endpoint {
         if buffer.is_empty() {
             return self.circuit(id).map(|_| 0);
         }
-        self.with_circuit(id, |circuit, pool| circuit.tcb.read(pool, buffer))
+        self.with_circuit(id, |circuit, pool| {
+            // One that sleeps has nothing.
+            let tcb = circuit.tcp.awake_mut().ok_or(Error::WouldBlock)?;
+            tcb.read(pool, buffer)
+        })
     }
 
     /// Queues data to be sent; may take less than all.
@@ -122,18 +127,22 @@ impl Endpoint {
     /// # Errors
     /// [`Error::WouldBlock`] when there is no room at all, [`Error::State`] after `finish`, [`Error::Closed`].
     pub fn write(&mut self, id: CircuitId, data: &[u8]) -> Result<usize, Error> {
-        self.with_circuit(id, |circuit, pool| circuit.tcb.write(pool, data))
+        self.with_circuit(id, |circuit, pool| circuit.tcp.wake().write(pool, data))
     }
 
     /// Octets that can be read now; 0 when ended.
     pub fn readable(&self, id: CircuitId) -> usize {
-        self.circuit(id).map_or(0, |c| c.tcb.readable())
+        self.circuit(id)
+            .ok()
+            .and_then(|c| c.tcp.awake())
+            .map_or(0, Tcb::readable)
     }
 
     /// Octets that can be written now; 0 when ended.
     pub fn room(&self, id: CircuitId) -> usize {
         let memory = usize::try_from(self.shared.pool.available()).unwrap_or(usize::MAX);
-        self.circuit(id).map_or(0, |c| c.tcb.room().min(memory))
+        self.circuit(id)
+            .map_or(0, |c| c.tcp.look(Tcb::room).min(memory))
     }
 
     /// Half-close.
@@ -146,7 +155,7 @@ impl Endpoint {
             if circuit.end().is_some() {
                 return Err(Error::Closed);
             }
-            circuit.tcb.finish();
+            circuit.tcp.wake().finish();
             Ok(())
         })
     }
@@ -162,7 +171,7 @@ impl Endpoint {
             if circuit.end().is_some() {
                 return Err(Error::Closed);
             }
-            circuit.tcb.close(pool);
+            circuit.tcp.wake().close(pool);
             Ok(())
         })?;
         if let Some(connection) = self.connections.get_mut(&key) {
@@ -210,8 +219,11 @@ impl Endpoint {
     pub fn set_events(&mut self, id: CircuitId, mask: u32) -> Result<(), Error> {
         self.with_live_circuit(id, |circuit, _| {
             let unmasked = mask & !circuit.mask & super::EVENT_READABLE != 0;
-            circuit.readable.pending |=
-                unmasked && (circuit.tcb.readable() > 0 || circuit.tcb.at_end());
+            circuit.readable.pending |= unmasked
+                && circuit
+                    .tcp
+                    .awake()
+                    .is_some_and(|tcb| tcb.readable() > 0 || tcb.at_end());
             circuit.mask = mask;
             Ok(())
         })
@@ -223,7 +235,7 @@ impl Endpoint {
         Some(CircuitInfo {
             number: circuit.number,
             wire_id: split(id).1,
-            ..circuit.tcb.info()
+            ..circuit.tcp.look(Tcb::info)
         })
     }
 
@@ -233,7 +245,7 @@ impl Endpoint {
     /// [`Error::Closed`].
     pub fn set_congestion(&mut self, id: CircuitId, algorithm: Algorithm) -> Result<(), Error> {
         self.with_live_circuit(id, |circuit, _| {
-            circuit.tcb.set_congestion(algorithm);
+            circuit.tcp.wake().set_congestion(algorithm);
             Ok(())
         })
     }
@@ -273,7 +285,7 @@ impl Endpoint {
     /// [`Error::Closed`].
     pub fn set_rate(&mut self, id: CircuitId, rate: u64) -> Result<(), Error> {
         self.with_live_circuit(id, |circuit, _| {
-            circuit.tcb.set_rate(rate);
+            circuit.tcp.wake().set_rate(rate);
             Ok(())
         })
     }
@@ -285,7 +297,7 @@ impl Endpoint {
     pub fn set_send_buffer(&mut self, id: CircuitId, octets: usize) -> Result<(), Error> {
         check_buffer(octets)?;
         self.with_live_circuit(id, |circuit, _| {
-            circuit.tcb.set_send_buffer(octets);
+            circuit.tcp.wake().set_send_buffer(octets);
             Ok(())
         })
     }
@@ -297,7 +309,7 @@ impl Endpoint {
     pub fn set_receive_buffer(&mut self, id: CircuitId, octets: usize) -> Result<(), Error> {
         check_buffer(octets)?;
         self.with_live_circuit(id, |circuit, _| {
-            circuit.tcb.set_receive_buffer(octets);
+            circuit.tcp.wake().set_receive_buffer(octets);
             Ok(())
         })
     }

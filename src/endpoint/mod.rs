@@ -145,7 +145,11 @@ impl Endpoint {
 
     /// Does what is due, and makes datagrams of what may be sent.
     pub fn process(&mut self, now: Time) {
-        while let Some(owner) = self.shared.timers.pop(now) {
+        while let Some((time, owner)) = self.shared.timers.pop(now) {
+            if !self.is_registered(time, owner) {
+                self.shared.timers.was_stale();
+                continue;
+            }
             let (Owner::Connection(key) | Owner::Circuit(key, _)) = owner;
             let _ = self.with(ConnectionId(u64::from(key)), |connection, shared| {
                 match owner {
@@ -157,6 +161,32 @@ impl Endpoint {
         }
         self.wake_memory_waiters();
         self.transmit(now);
+        self.tidy_timers();
+    }
+
+    /// Whether this is what the owner waits for.
+    fn is_registered(&self, time: Time, owner: Owner) -> bool {
+        let (Owner::Connection(key) | Owner::Circuit(key, _)) = owner;
+        let connection = self.connections.get(&key);
+        connection.is_some_and(|connection| match owner {
+            Owner::Connection(_) => connection.registered() == time,
+            Owner::Circuit(_, wire) => connection.circuits.registered(wire) == time,
+        })
+    }
+
+    /// Nobody is to be woken for an owner that does not wait any more.
+    fn tidy_timers(&mut self) {
+        while let Some((time, owner)) = self.shared.timers.first()
+            && !self.is_registered(time, owner)
+        {
+            self.shared.timers.pop(time);
+            self.shared.timers.was_stale();
+        }
+        if self.shared.timers.is_cluttered() {
+            let mut timers = std::mem::take(&mut self.shared.timers);
+            timers.sweep(|time, owner| self.is_registered(time, owner));
+            self.shared.timers = timers;
+        }
     }
 
     /// When [`Endpoint::process`] has to be called next: `Time(0)` if work is waiting, [`Time::NEVER`] if none.
@@ -204,6 +234,7 @@ impl Endpoint {
         for datagram in self.output.drain(..n.min(self.output.len())) {
             self.stats.datagrams_sent += 1;
             self.stats.bytes_sent += datagram.data.len() as u64;
+            self.shared.buffers.give(datagram.data);
         }
     }
 

@@ -11,6 +11,30 @@ use crate::rng::Rng;
 /// Octets of capture held until the caller takes them; what comes when it is full is not captured.
 const CAPTURE_BOUND: usize = 16 << 20;
 
+/// Buffers of datagrams that are kept for the next ones.
+const BUFFERS: usize = 512;
+
+/// What datagrams are made in, so that none has to be allocated.
+#[derive(Default)]
+pub struct Buffers(Vec<Vec<u8>>);
+
+impl Buffers {
+    /// An empty buffer with room for `octets`.
+    pub fn take(&mut self, octets: usize) -> Vec<u8> {
+        let mut buffer = self.0.pop().unwrap_or_default();
+        buffer.reserve(octets);
+        buffer
+    }
+
+    /// Takes a buffer back.
+    pub fn give(&mut self, mut buffer: Vec<u8>) {
+        if self.0.len() < BUFFERS {
+            buffer.clear();
+            self.0.push(buffer);
+        }
+    }
+}
+
 /// Pool, timers, events, randomness and capture of an endpoint.
 pub struct Shared {
     /// Configuration.
@@ -23,6 +47,8 @@ pub struct Shared {
     pub events: VecDeque<Event>,
     /// Circuits whose writer was cut short because the pool had no block.
     pub memory_waiters: Vec<CircuitId>,
+    /// Datagrams that were sent, to be filled again.
+    pub buffers: Buffers,
     /// All random choices.
     pub rng: Rng,
     /// Octets of a pcap file, if packets are captured.
@@ -37,6 +63,7 @@ impl Shared {
             timers: Timers::default(),
             events: VecDeque::new(),
             memory_waiters: Vec::new(),
+            buffers: Buffers::default(),
             rng,
             capture: None,
             config,

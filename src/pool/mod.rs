@@ -4,7 +4,11 @@
 /// Octets in a block: three relay cells of 514 octets and a bit, so that a lone cell wastes little.
 pub const BLOCK_SIZE: usize = 2048;
 
-/// Free blocks kept for reuse; what exceeds them goes back to the allocator.
+/// A list that has been emptied keeps its room if it is no more than for this many entries: what comes in bursts is to
+/// allocate nothing, and what was once much is to leave little behind until the circuit sleeps.
+pub const KEPT: usize = 256;
+
+/// Free blocks kept for reuse, or as many as are in use if those are more; the others go back to the allocator.
 const RESERVE: usize = 256;
 
 /// A block of queued data.
@@ -40,8 +44,12 @@ impl Pool {
     /// Takes a block back.
     pub fn give(&mut self, block: Block) {
         self.in_use -= 1;
-        if self.free.len() < RESERVE {
-            self.free.push(block);
+        self.free.push(block);
+        // One more than are given back may have to go: the fewer are in use, the fewer are kept.
+        for _ in 0..2 {
+            if self.free.len() > RESERVE.max(self.in_use) {
+                self.free.pop();
+            }
         }
     }
 

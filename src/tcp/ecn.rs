@@ -54,6 +54,11 @@ impl Ecn {
         }
     }
 
+    /// Whether it was offered.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
     /// Whether it is in use.
     pub fn is_on(&self) -> bool {
         self.mode != Mode::Off

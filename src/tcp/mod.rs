@@ -21,6 +21,7 @@ pub mod segment;
 mod send_queue;
 pub mod seq;
 mod signals;
+mod sleep;
 mod state;
 mod tcb;
 #[cfg(test)]
@@ -30,5 +31,6 @@ mod timers;
 pub use input::Rejected;
 pub use output::{Allowance, Plan, Reset, reset_for};
 pub use signals::Signals;
+pub use sleep::{BEDTIME, Tcp};
 pub use state::State;
 pub use tcb::{Settings, Tcb};

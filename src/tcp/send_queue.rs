@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::pool::{BLOCK_SIZE, Block, Pool};
+use crate::pool::{BLOCK_SIZE, Block, KEPT, Pool};
 
 /// The send queue of a circuit.
 #[derive(Default)]
@@ -72,7 +72,9 @@ impl SendQueue {
         for block in self.blocks.drain(..) {
             pool.give(block);
         }
-        self.blocks = VecDeque::new();
+        if self.blocks.capacity() > KEPT {
+            self.blocks = VecDeque::new();
+        }
         self.head = 0;
         self.len = 0;
     }

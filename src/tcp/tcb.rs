@@ -193,7 +193,7 @@ pub struct Tcb {
 }
 
 impl Tcb {
-    fn new(settings: &Settings, iss: Seq, state: State) -> Tcb {
+    pub(super) fn new(settings: &Settings, iss: Seq, state: State) -> Tcb {
         Tcb {
             state,
             close_reason: None,

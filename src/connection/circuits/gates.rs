@@ -7,6 +7,7 @@ use crate::connection::path::budget::Budget;
 use crate::connection::path::group::Group;
 use crate::endpoint::shared::Shared;
 use crate::error::Error;
+use crate::tcp::Tcb;
 use crate::tcp::congestion::Algorithm;
 use crate::time::Time;
 
@@ -30,9 +31,9 @@ impl Circuits {
     /// The gate that a circuit has to pass, if any.
     pub(super) fn gate(&self, wire: u32) -> Option<Gate> {
         let circuit = self.circuits.get(&wire)?;
-        if circuit.tcb.is_coupled() {
+        if circuit.tcp.is_coupled() {
             Some(Gate::Window)
-        } else if circuit.tcb.is_fresh() {
+        } else if circuit.tcp.awake().is_some_and(Tcb::is_fresh) {
             Some(Gate::Budget)
         } else {
             None
@@ -110,13 +111,16 @@ impl Circuits {
         let Some(circuit) = self.circuits.get_mut(&wire) else {
             return;
         };
-        let acked = circuit.tcb.bytes_acked();
+        let Some(tcb) = circuit.tcp.awake_mut() else {
+            return;
+        };
+        let acked = tcb.bytes_acked();
         let news = acked - circuit.acked;
         circuit.acked = acked;
         if news > 0 {
             self.budget.on_acked(now, news, self.srtt);
         }
-        let lost = circuit.tcb.bytes_lost();
+        let lost = tcb.bytes_lost();
         if std::mem::replace(&mut circuit.lost, lost) < lost {
             self.budget.on_lost(now, self.srtt);
         }
@@ -124,7 +128,8 @@ impl Circuits {
         if let Some(group) = &mut self.group {
             let prior_in_flight = group.in_flight();
             group.changed(before, after);
-            if let Some(signals) = circuit.tcb.take_signals()
+            if let Some(tcb) = circuit.tcp.awake_mut()
+                && let Some(signals) = tcb.take_signals()
                 && !signals.is_empty()
             {
                 group.on_signals(now, &signals, prior_in_flight);
@@ -152,7 +157,7 @@ impl Circuits {
         let now = self.last_received;
         self.account(now, wire);
         if let Some(circuit) = self.circuits.get_mut(&wire) {
-            circuit.tcb.set_coupled(now, coupled);
+            circuit.tcp.wake().set_coupled(now, coupled);
         }
         self.account(now, wire);
         self.leave_line(wire);

@@ -25,8 +25,9 @@ impl Circuits {
         if now.since(self.last_received) >= SILENCE {
             let wires: Vec<u32> = self.circuits.keys().copied().collect();
             for wire in wires {
-                if let Some(circuit) = self.circuits.get_mut(&wire) {
-                    circuit.tcb.revive(now);
+                let circuit = self.circuits.get_mut(&wire);
+                if let Some(tcb) = circuit.and_then(|c| c.tcp.awake_mut()) {
+                    tcb.revive(now);
                     self.update_timer(wire, shared);
                 }
             }
@@ -134,10 +135,11 @@ impl Circuits {
         let Some(circuit) = self.circuits.get_mut(&wire) else {
             return;
         };
-        let received = circuit.tcb.bytes_received();
-        let result = circuit.tcb.receive(now, &mut shared.pool, segment);
-        self.stats.payload_received += circuit.tcb.bytes_received() - received;
-        let rtt = circuit.tcb.rtt();
+        let tcb = circuit.tcp.wake();
+        let received = tcb.bytes_received();
+        let result = tcb.receive(now, &mut shared.pool, segment);
+        self.stats.payload_received += tcb.bytes_received() - received;
+        let rtt = tcb.rtt();
         if rtt.min() > 0 {
             self.srtt = rtt.srtt();
             self.rttvar = rtt.rttvar();
@@ -165,21 +167,24 @@ impl Circuits {
         let Some(circuit) = self.circuits.get(&wire) else {
             return;
         };
-        self.ect_dropped |= circuit.tcb.finds_ect_dropped();
+        let Some(tcb) = circuit.tcp.awake() else {
+            return;
+        };
+        self.ect_dropped |= tcb.finds_ect_dropped();
         if let Some(reason) = circuit.end()
             && !circuit.buried
         {
             if reason == CloseReason::Reset || reason == CloseReason::Refused {
                 self.stats.circuits_reset += 1;
             }
-            let (seq, ack) = (circuit.tcb.snd_nxt(), circuit.tcb.rcv_nxt());
+            let (seq, ack) = (tcb.snd_nxt(), tcb.rcv_nxt());
             let tombstone = match reason {
                 CloseReason::Done => Tombstone::TimeWait { seq, ack },
                 CloseReason::Reset | CloseReason::Refused => Tombstone::ResetByPeer,
                 _ => Tombstone::Reset,
             };
             match tombstone {
-                Tombstone::TimeWait { .. } if circuit.tcb.state() == State::TimeWait => {
+                Tombstone::TimeWait { .. } if tcb.state() == State::TimeWait => {
                     // The acknowledgement of the FIN that ended it.
                     self.reply(Reply {
                         circuit: wire,
@@ -215,7 +220,7 @@ impl Circuits {
 
     fn note_delayed_ack(&mut self, wire: u32) {
         if let Some(circuit) = self.circuits.get_mut(&wire)
-            && circuit.tcb.has_delayed_ack()
+            && circuit.tcp.awake().is_some_and(Tcb::has_delayed_ack)
             && !circuit.delays_ack
         {
             circuit.delays_ack = true;

@@ -19,7 +19,7 @@ use crate::stats::ConnectionStats;
 use crate::tcp::recovery::rtt::Rtt;
 use crate::tcp::segment::{Flags, PathProbe};
 use crate::tcp::seq::Seq;
-use crate::tcp::{Settings, Tcb};
+use crate::tcp::{BEDTIME, Settings, Tcb};
 use crate::time::{Micros, SECOND, Time};
 use crate::tortp;
 pub use gates::Gate;
@@ -73,6 +73,8 @@ pub struct Circuits {
     active: VecDeque<u32>,
     /// Circuits that hold an acknowledgement back: it leaves with the next datagram that has room.
     delayed_acks: VecDeque<u32>,
+    /// Circuits that had nothing more to do, and since when: the first of them may be put to sleep next.
+    drowsy: VecDeque<(u32, Time)>,
     /// Circuits that the budget or the common window holds back, each in a line of its own ([`Gate`]).
     waiting: [VecDeque<u32>; 2],
     /// One of those could send now.
@@ -116,6 +118,7 @@ impl Circuits {
             replies: VecDeque::new(),
             active: VecDeque::new(),
             delayed_acks: VecDeque::new(),
+            drowsy: VecDeque::new(),
             waiting: [VecDeque::new(), VecDeque::new()],
             passable: false,
             gates_at: Time::NEVER,
@@ -149,7 +152,7 @@ impl Circuits {
 
     /// A circuit begins: what is known of the path is its start.
     fn insert(&mut self, wire: u32, mut circuit: Circuit, shared: &mut Shared) {
-        circuit.tcb.set_path_mss(Self::mss(self.limit));
+        circuit.tcp.set_path_mss(Self::mss(self.limit));
         self.circuits.insert(wire, Box::new(circuit));
         if shared.config.coupled {
             // It exists, so it cannot fail.
@@ -186,9 +189,12 @@ impl Circuits {
             if let Some(circuit) = self.circuits.get_mut(&wire)
                 && !circuit.buried
             {
-                circuit.tcb.set_path_mss(Self::mss(limit));
+                circuit.tcp.set_path_mss(Self::mss(limit));
+                let Some(tcb) = circuit.tcp.awake_mut() else {
+                    continue;
+                };
                 if shrank {
-                    circuit.tcb.path_shrank(now);
+                    tcb.path_shrank(now);
                     self.update_timer(wire, shared);
                 }
                 self.activate(wire);
@@ -210,7 +216,7 @@ impl Circuits {
     pub fn is_heard(&self) -> bool {
         self.circuits
             .get(&CONTROL)
-            .is_some_and(|control| control.tcb.state().is_synchronized())
+            .is_some_and(|control| control.tcp.look(|tcb| tcb.state().is_synchronized()))
     }
 
     /// How long an answer may take on this path.
@@ -322,7 +328,7 @@ impl Circuits {
             return;
         };
         circuit.closed_reported = true;
-        if let Some(reset) = circuit.tcb.abort(&mut shared.pool, reason) {
+        if let Some(reset) = circuit.tcp.wake().abort(&mut shared.pool, reason) {
             self.send_reset(wire, reset);
         }
         self.bury(wire, shared);
@@ -350,7 +356,7 @@ impl Circuits {
             return;
         };
         circuit.forgotten = true;
-        if circuit.end().is_none() && !circuit.tcb.is_closing() {
+        if circuit.end().is_none() && !circuit.tcp.awake().is_some_and(Tcb::is_closing) {
             self.abort(wire, CloseReason::Local, shared);
         }
         self.remove_if_done(wire, shared);
@@ -381,10 +387,10 @@ impl Circuits {
         };
         self.buried += usize::from(!circuit.buried);
         circuit.buried = true;
-        circuit.tcb.set_coupled(now, false);
-        shared
-            .timers
-            .remove(Owner::Circuit(self.id, wire), circuit.timer);
+        if circuit.tcp.is_coupled() {
+            circuit.tcp.wake().set_coupled(now, false);
+        }
+        shared.timers.remove(circuit.timer);
         circuit.timer = Time::NEVER;
         if !self.tombstones.contains(wire) {
             self.tombstones.insert(now, wire, Tombstone::Reset);
@@ -399,7 +405,9 @@ impl Circuits {
             .get(&wire)
             .is_some_and(|c| c.forgotten && c.buried);
         if done && let Some(mut circuit) = self.circuits.remove(&wire) {
-            circuit.tcb.release(&mut shared.pool);
+            if let Some(tcb) = circuit.tcp.awake_mut() {
+                tcb.release(&mut shared.pool);
+            }
             self.buried -= 1;
         }
     }
@@ -414,14 +422,18 @@ impl Circuits {
             return;
         };
         // After close there is nothing to read, whatever still arrives.
-        circuit.readable.pending |= circuit.tcb.take_readable();
-        circuit.readable.pending &= !circuit.tcb.is_closing();
-        if circuit.tcb.take_writable() {
+        let mut writable = false;
+        if let Some(tcb) = circuit.tcp.awake_mut() {
+            circuit.readable.pending |= tcb.take_readable();
+            circuit.readable.pending &= !tcb.is_closing();
+            writable = tcb.take_writable();
+        }
+        if writable {
             if shared.pool.available() >= MEMORY_FOR_WRITERS {
                 circuit.writable.pending = true;
             } else {
                 // Its windows have room, but the pool has none: told when it has.
-                circuit.tcb.block_writer();
+                circuit.tcp.wake().block_writer();
                 if !circuit.waits_for_memory {
                     circuit.waits_for_memory = true;
                     shared.memory_waiters.push(id);
@@ -478,7 +490,9 @@ impl Circuits {
             &mut circuit.writable
         };
         notice.queued = false;
-        if circuit.forgotten || (bit == EVENT_READABLE && circuit.tcb.is_closing()) {
+        if circuit.forgotten
+            || (bit == EVENT_READABLE && circuit.tcp.awake().is_some_and(Tcb::is_closing))
+        {
             return false;
         }
         if masked || held {
@@ -490,15 +504,18 @@ impl Circuits {
 
     // ---- timers ----
 
+    /// The deadline of a circuit that is registered with the endpoint's timers.
+    pub fn registered(&self, wire: u32) -> Time {
+        self.circuits.get(&wire).map_or(Time::NEVER, |c| c.timer)
+    }
+
     fn update_timer(&mut self, wire: u32, shared: &mut Shared) {
         if let Some(circuit) = self.circuits.get_mut(&wire)
             && !circuit.buried
         {
-            circuit.timer = shared.timers.update(
-                Owner::Circuit(self.id, wire),
-                circuit.timer,
-                circuit.tcb.deadline(),
-            );
+            let deadline = circuit.tcp.awake().map_or(Time::NEVER, Tcb::deadline);
+            let owner = Owner::Circuit(self.id, wire);
+            circuit.timer = shared.timers.update(owner, circuit.timer, deadline);
         }
     }
 
@@ -508,12 +525,55 @@ impl Circuits {
             return;
         };
         circuit.timer = Time::NEVER;
-        if circuit.tcb.deadline() <= now {
-            circuit.tcb.on_timer(now, &mut shared.pool);
-            self.timed_out |= circuit.tcb.rtt().backoff() > 0;
+        let Some(tcb) = circuit.tcp.awake_mut() else {
+            return;
+        };
+        if tcb.deadline() <= now {
+            tcb.on_timer(now, &mut shared.pool);
+            self.timed_out |= tcb.rtt().backoff() > 0;
             self.after_change(now, wire, shared);
         } else {
             self.update_timer(wire, shared);
+        }
+    }
+
+    /// A circuit has nothing more to do for now.
+    fn note_drowsy(&mut self, now: Time, wire: u32) {
+        if let Some(circuit) = self.circuits.get_mut(&wire)
+            && !circuit.drowsy
+            && circuit
+                .tcp
+                .awake()
+                .is_some_and(|tcb| tcb.deadline() == Time::NEVER)
+        {
+            circuit.drowsy = true;
+            self.drowsy.push_back((wire, now));
+        }
+    }
+
+    /// When [`Circuits::put_to_sleep`] has something to do.
+    pub fn bedtime(&self) -> Time {
+        let first = self.drowsy.front();
+        first.map_or(Time::NEVER, |&(_, since)| since + BEDTIME)
+    }
+
+    /// Puts the circuits to sleep that have been idle for long.
+    pub fn put_to_sleep(&mut self, now: Time) {
+        while self.bedtime() <= now
+            && let Some((wire, _)) = self.drowsy.pop_front()
+        {
+            let Some(circuit) = self.circuits.get_mut(&wire) else {
+                continue;
+            };
+            circuit.drowsy = false;
+            if !circuit.buried && !circuit.tcp.sleep(now) {
+                // Unless something is under way, in which case it is noted again when that is over.
+                self.note_drowsy(now, wire);
+            }
+        }
+        if self.drowsy.is_empty() {
+            // It was as long as there were circuits awake.
+            self.drowsy = VecDeque::new();
         }
     }
 
@@ -532,7 +592,8 @@ impl Circuits {
     pub fn renege(&mut self, shared: &mut Shared) -> u64 {
         self.circuits
             .values_mut()
-            .map(|c| c.tcb.renege(&mut shared.pool))
+            .filter_map(|c| c.tcp.awake_mut())
+            .map(|tcb| tcb.renege(&mut shared.pool))
             .sum()
     }
 
@@ -541,7 +602,7 @@ impl Circuits {
         self.circuits
             .iter()
             .filter(|&(&wire, c)| wire != CONTROL && !c.buried)
-            .map(|(&wire, c)| (wire, c.tcb.queued()))
+            .filter_map(|(&wire, c)| Some((wire, c.tcp.awake()?.queued())))
     }
 
     /// Resets a circuit for lack of memory; the relay is told.
@@ -549,7 +610,11 @@ impl Circuits {
         let Some(circuit) = self.circuits.get_mut(&wire) else {
             return;
         };
-        if let Some(reset) = circuit.tcb.abort(&mut shared.pool, CloseReason::Memory) {
+        if let Some(reset) = circuit
+            .tcp
+            .wake()
+            .abort(&mut shared.pool, CloseReason::Memory)
+        {
             self.send_reset(wire, reset);
         }
         self.bury(wire, shared);
@@ -563,6 +628,7 @@ impl Circuits {
         // First of all, or each circuit would have to be looked for in its line.
         self.active = VecDeque::new();
         self.delayed_acks = VecDeque::new();
+        self.drowsy = VecDeque::new();
         self.waiting = [VecDeque::new(), VecDeque::new()];
         self.passable = false;
         self.gates_at = Time::NEVER;
@@ -571,7 +637,7 @@ impl Circuits {
         for wire in wires {
             if let Some(circuit) = self.circuits.get_mut(&wire) {
                 if circuit.end().is_none() {
-                    circuit.tcb.abort(&mut shared.pool, reason);
+                    circuit.tcp.wake().abort(&mut shared.pool, reason);
                 }
                 // What the relay never heard of ends unheard.
                 circuit.closed_reported |= wire == CONTROL || !circuit.announced;
@@ -589,7 +655,9 @@ impl Circuits {
     /// The connection is forgotten: gives all memory back.
     pub fn release(&mut self, shared: &mut Shared) {
         for circuit in self.circuits.values_mut() {
-            circuit.tcb.release(&mut shared.pool);
+            if let Some(tcb) = circuit.tcp.awake_mut() {
+                tcb.release(&mut shared.pool);
+            }
         }
         self.circuits = BTreeMap::new();
     }

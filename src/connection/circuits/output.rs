@@ -82,18 +82,24 @@ impl Circuits {
             let Some(circuit) = self.circuits.get_mut(&wire) else {
                 continue;
             };
-            let Some(plan) = circuit.tcb.plan(now, Allowance { memory, window }) else {
-                circuit.tcb.settle(now);
+            let Some(tcb) = circuit.tcp.awake_mut() else {
+                // Nothing has happened to it that would have woken it.
+                self.end_turn(wire, line);
+                continue;
+            };
+            let Some(plan) = tcb.plan(now, Allowance { memory, window }) else {
+                tcb.settle(now);
                 let held_back =
-                    gate.filter(|_| window < u64::MAX && circuit.tcb.plan(now, memory).is_some());
+                    gate.filter(|_| window < u64::MAX && tcb.plan(now, memory).is_some());
                 if held_back.is_none() {
                     circuit.deficit = 0;
                 }
                 if line.is_none() || held_back.is_none() {
                     self.end_turn(wire, line);
                 }
-                if let Some(gate) = held_back {
-                    self.wait_at(wire, gate);
+                match held_back {
+                    Some(gate) => self.wait_at(wire, gate),
+                    None => self.note_drowsy(now, wire),
                 }
                 self.update_timer(wire, shared);
                 if line.is_some() && held_back.is_some() {
@@ -150,11 +156,12 @@ impl Circuits {
     fn add_delayed_acks(&mut self, now: Time, memory: u64, out: &mut Vec<u8>) {
         while let Some(&wire) = self.delayed_acks.front() {
             if let Some(circuit) = self.circuits.get_mut(&wire).filter(|c| !c.buried)
-                && circuit.tcb.has_delayed_ack()
+                && let Some(tcb) = circuit.tcp.awake_mut()
+                && tcb.has_delayed_ack()
             {
                 let allowance = Allowance { memory, window: 0 };
-                circuit.tcb.hurry_ack();
-                if let Some(plan) = circuit.tcb.plan(now, allowance) {
+                tcb.hurry_ack();
+                if let Some(plan) = tcb.plan(now, allowance) {
                     if !self.append(wire, &plan, out) {
                         // Its own timer, or the next datagram.
                         return;
@@ -184,8 +191,8 @@ impl Circuits {
             plan.payload as u16,
             out,
         );
-        if let Some(circuit) = self.circuits.get(&wire) {
-            circuit.tcb.payload(plan, out);
+        if let Some(tcb) = self.circuits.get(&wire).and_then(|c| c.tcp.awake()) {
+            tcb.payload(plan, out);
         }
         self.ect |= plan.ect && !self.ect_dropped;
         self.stats.segments_sent += 1;
@@ -239,7 +246,7 @@ impl Circuits {
         let Some(circuit) = self.circuits.get_mut(&wire) else {
             return;
         };
-        circuit.tcb.commit_counted(now, plan, counted);
+        circuit.tcp.wake().commit_counted(now, plan, counted);
         if let Some(group) = &mut self.group {
             let (before, after) = circuit.recount();
             group.changed(before, after);

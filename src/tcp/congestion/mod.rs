@@ -189,6 +189,12 @@ impl Congestion {
         }
     }
 
+    /// Takes up the windows of a circuit that has slept.
+    pub fn restore(&mut self, cwnd: u64, ssthresh: u64) {
+        self.windows.cwnd = cwnd;
+        self.windows.ssthresh = ssthresh;
+    }
+
     /// Changes the algorithm; the window stays.
     pub fn switch(&mut self, algorithm: Algorithm, srtt: Micros) {
         if self.algorithm() != algorithm {

@@ -11,34 +11,37 @@ const DUP_THRESH: u64 = 3;
 /// Recoveries for which a widened reordering window is kept (section 6.2.4).
 const PERSIST: u8 = 16;
 
-/// RACK's memory.
+/// What is known of the path's reordering.
 #[derive(Clone, Copy, Debug)]
+pub struct Reordering {
+    /// The network was seen to reorder.
+    seen: bool,
+    /// The reordering window in quarters of the smallest round-trip time (RACK.reo_wnd_mult).
+    quarters: u8,
+    /// Recoveries until it is one again (RACK.reo_wnd_persist).
+    persist: u8,
+}
+
+impl Default for Reordering {
+    fn default() -> Reordering {
+        Reordering {
+            seen: false,
+            quarters: 1,
+            persist: PERSIST,
+        }
+    }
+}
+
+/// RACK's memory.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Rack {
     /// When the most recently sent of the delivered segments was sent, and where it ended.
     newest: Option<(Time, Seq)>,
     /// Its round-trip time.
     rtt: Micros,
-    /// The network was seen to reorder.
-    reordering: bool,
-    /// The reordering window in quarters of the smallest round-trip time (RACK.reo_wnd_mult).
-    quarters: u8,
-    /// Recoveries until it is one again (RACK.reo_wnd_persist).
-    persist: u8,
+    reordering: Reordering,
     /// It was widened, and is not again before this is acknowledged (RACK.dsack_round).
     round: Option<Seq>,
-}
-
-impl Default for Rack {
-    fn default() -> Rack {
-        Rack {
-            newest: None,
-            rtt: 0,
-            reordering: false,
-            quarters: 1,
-            persist: PERSIST,
-            round: None,
-        }
-    }
 }
 
 /// What the reordering window depends on.
@@ -57,9 +60,22 @@ pub struct Circumstances {
 }
 
 impl Rack {
+    /// Nothing was delivered yet; the path's reordering may be known.
+    pub fn new(reordering: Reordering) -> Rack {
+        Rack {
+            reordering,
+            ..Rack::default()
+        }
+    }
+
+    /// What is known of the path's reordering.
+    pub fn reordering(&self) -> Reordering {
+        self.reordering
+    }
+
     /// Step 1 to 3 of section 6.2: takes in what was delivered.
     pub fn on_delivery(&mut self, now: Time, delivery: &Delivery, min_rtt: Micros) {
-        self.reordering |= delivery.reordered;
+        self.reordering.seen |= delivery.reordered;
         let Some(newest) = delivery.newest else {
             return;
         };
@@ -80,11 +96,11 @@ impl Rack {
 
     /// The peer got something twice that was sent again because it seemed lost: it was only late (section 6.2.4).
     pub fn on_spurious(&mut self, snd_una: Seq, snd_nxt: Seq) {
-        self.reordering = true;
+        self.reordering.seen = true;
         if self.round.is_none_or(|round| snd_una >= round) {
             self.round = Some(snd_nxt);
-            self.quarters = self.quarters.saturating_add(1);
-            self.persist = PERSIST;
+            self.reordering.quarters = self.reordering.quarters.saturating_add(1);
+            self.reordering.persist = PERSIST;
         }
     }
 
@@ -95,9 +111,9 @@ impl Rack {
 
     /// A recovery is over.
     pub fn on_recovered(&mut self) {
-        self.persist = self.persist.saturating_sub(1);
-        if self.persist == 0 {
-            self.quarters = 1;
+        self.reordering.persist = self.reordering.persist.saturating_sub(1);
+        if self.reordering.persist == 0 {
+            self.reordering.quarters = 1;
         }
     }
 
@@ -108,10 +124,10 @@ impl Rack {
 
     /// Step 4: how much later than its turn a segment may arrive.
     pub fn reordering_window(&self, sacked: u64, c: &Circumstances) -> Micros {
-        if !self.reordering && (c.in_recovery || sacked >= DUP_THRESH * c.mss) {
+        if !self.reordering.seen && (c.in_recovery || sacked >= DUP_THRESH * c.mss) {
             return 0;
         }
-        (c.min_rtt / 4 * Micros::from(self.quarters)).min(c.srtt)
+        (c.min_rtt / 4 * Micros::from(self.reordering.quarters)).min(c.srtt)
     }
 
     fn judge(&self, segment: &Sent, now: Time, window: Micros) -> Verdict {

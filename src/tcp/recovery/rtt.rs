@@ -32,6 +32,16 @@ impl Rtt {
         }
     }
 
+    /// An estimator as it was: what it had measured, all zero if nothing.
+    pub fn kept(srtt: Micros, rttvar: Micros, min: Micros) -> Rtt {
+        Rtt {
+            srtt,
+            rttvar,
+            min,
+            ..Rtt::default()
+        }
+    }
+
     /// Takes a sample from a segment that was sent once only (Karn's algorithm, RFC 6298 section 3).
     pub fn sample(&mut self, rtt: Micros) {
         let rtt = rtt.max(1);

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use super::rate::{Departure, RateEstimator, RateSample};
+use crate::pool::KEPT;
 use crate::tcp::segment::SackBlocks;
 use crate::tcp::seq::Seq;
 use crate::time::{Micros, Time};
@@ -87,6 +88,14 @@ pub struct Scoreboard {
 }
 
 impl Scoreboard {
+    /// Nothing is outstanding; `rate` has counted what was.
+    pub fn new(rate: RateEstimator) -> Scoreboard {
+        Scoreboard {
+            rate,
+            ..Scoreboard::default()
+        }
+    }
+
     /// Whether nothing is outstanding.
     pub fn is_empty(&self) -> bool {
         self.sent.is_empty()
@@ -386,8 +395,12 @@ impl Scoreboard {
         }
         self.last_sack = *sack;
         if self.sent.is_empty() {
-            self.sent = VecDeque::new();
-            self.order = VecDeque::new();
+            // What is left in the order is stale.
+            self.order.clear();
+            if self.sent.capacity().max(self.order.capacity()) > KEPT {
+                self.sent = VecDeque::new();
+                self.order = VecDeque::new();
+            }
         } else {
             self.head_of_order();
         }

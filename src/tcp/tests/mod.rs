@@ -10,6 +10,7 @@ mod pair;
 mod peer;
 mod recovery;
 mod rejection;
+mod sleeping;
 mod tail;
 mod timeout;
 mod undo;

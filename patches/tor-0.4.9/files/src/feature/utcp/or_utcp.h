@@ -45,6 +45,7 @@ bool or_utcp_write_packed_cell(or_connection_t *conn, const char *body);
 int or_utcp_cells_ready(const channel_t *chan, const circuit_t *circ, int n);
 void or_utcp_circuit_blocked(circuit_t *circ, const channel_t *chan,
                              int block);
+void or_utcp_circuit_detached(circuit_t *circ, int direction);
 int or_utcp_num_cells_writeable(const or_connection_t *conn, int n);
 void or_utcp_destroy_queued(channel_t *chan);
 
@@ -93,6 +94,9 @@ or_utcp_cells_ready(const channel_t *chan, const circuit_t *circ, int n)
 static inline void
 or_utcp_circuit_blocked(circuit_t *circ, const channel_t *chan, int block)
 { (void)circ; (void)chan; (void)block; }
+static inline void
+or_utcp_circuit_detached(circuit_t *circ, int direction)
+{ (void)circ; (void)direction; }
 static inline int
 or_utcp_num_cells_writeable(const or_connection_t *conn, int n)
 { (void)conn; return n; }

@@ -47,7 +47,6 @@
 #include "lib/buf/buffers.h"
 #include "lib/evloop/compat_libevent.h"
 #include "lib/net/address.h"
-#include "lib/sandbox/sandbox.h"
 #include "lib/time/compat_time.h"
 #include "lib/tls/tortls.h"
 #include "lib/tls/tortls_st.h"
@@ -430,6 +429,16 @@ or_utcp_cells_ready(const channel_t *chan, const circuit_t *circ, int n)
            circ->n_circ_id : CONST_TO_OR_CIRCUIT(circ)->p_circ_id) ? 0 : n;
 }
 
+/** Do not read (<b>hold</b>), or read, the stream of circuit <b>number</b> of
+ * <b>chan</b>. */
+static void
+hold_stream(const channel_t *chan, circid_t number, bool hold)
+{
+  or_connection_t *conn = utcp_conn(chan);
+  if (conn)
+    or_utcp_stream_hold(conn->utcp_link, number, hold);
+}
+
 /** The cell queue towards <b>chan</b> has become long (<b>block</b>) or short
  * again: do not read, or go on reading, what comes from the other side. */
 void
@@ -438,12 +447,25 @@ or_utcp_circuit_blocked(circuit_t *circ, const channel_t *chan, int block)
   if (CIRCUIT_IS_ORIGIN(circ))
     return;
   const or_circuit_t *or_circ = TO_OR_CIRCUIT(circ);
-  const bool from_client = circ->n_chan == chan;
-  or_connection_t *conn = utcp_conn(from_client ? or_circ->p_chan :
-                                                  circ->n_chan);
-  if (conn)
-    or_utcp_stream_hold(conn->utcp_link, from_client ? or_circ->p_circ_id :
-                                         circ->n_circ_id, block != 0);
+  if (circ->n_chan == chan)
+    hold_stream(or_circ->p_chan, or_circ->p_circ_id, block != 0);
+  else
+    hold_stream(circ->n_chan, circ->n_circ_id, block != 0);
+}
+
+/** <b>circ</b> has got another channel in this direction, or none: no queue
+ * there is long now, and none gets short.  What comes from the other side,
+ * maybe a DESTROY, is read again. */
+void
+or_utcp_circuit_detached(circuit_t *circ, int direction)
+{
+  if (CIRCUIT_IS_ORIGIN(circ))
+    return;
+  const or_circuit_t *or_circ = TO_OR_CIRCUIT(circ);
+  if (direction == CELL_DIRECTION_OUT)
+    hold_stream(or_circ->p_chan, or_circ->p_circ_id, false);
+  else
+    hold_stream(circ->n_chan, circ->n_circ_id, false);
 }
 
 /** How many cells may be written to <b>conn</b> now?  <b>n</b> is the answer
@@ -558,12 +580,6 @@ struct event_base *
 or_utcp_tor_event_base(void)
 {
   return tor_libevent_get_base();
-}
-
-bool
-or_utcp_tor_may_batch(void)
-{
-  return !sandbox_is_active();
 }
 
 bool
