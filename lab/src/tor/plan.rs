@@ -32,8 +32,8 @@ impl Form {
     pub fn repetitions(self) -> u32 {
         match self {
             Form::Full => 6,
-            Form::Quick => 2,
-            Form::Smoke => 1,
+            // Those that vary most are measured more often: see Task::times.
+            Form::Quick | Form::Smoke => 1,
         }
     }
 }
@@ -61,8 +61,8 @@ fn sets(form: Form, programs: &Programs, release: Release, windows: Windows) -> 
     sets
 }
 
-/// Losses of Experiment 1.
-fn losses(form: Form, is_main: bool) -> Vec<Loss> {
+/// What is measured of a set in Experiment 1.
+fn losses(form: Form, is_main: bool, set: Set) -> Vec<Loss> {
     let loss = |shared, remaining, rate| Loss {
         shared,
         remaining,
@@ -82,18 +82,22 @@ fn losses(form: Form, is_main: bool) -> Vec<Loss> {
             loss(0.0, 0.0, 10.0),
             loss(0.1, 0.0, 10.0),
         ],
-        Form::Quick if is_main => vec![
+        Form::Quick if !is_main => vec![limited(0.1, 0.0)],
+        // Only what patched Tor is held against.
+        Form::Quick if set.kernel == Kernel::Bbr => {
+            vec![limited(0.0, 0.0), limited(0.1, 0.0), limited(1.0, 0.0)]
+        }
+        Form::Quick => vec![
             limited(0.0, 0.0),
             limited(0.0, 0.1),
             limited(0.1, 0.0),
             limited(1.0, 0.0),
         ],
-        Form::Quick => vec![limited(0.0, 0.0), limited(0.1, 0.0)],
         Form::Smoke => vec![limited(1.0, 0.0)],
     }
 }
 
-/// All that a run in this form measures, with the programs there are.
+/// All that a run in this form measures, with the programs there are. Variants take turns.
 pub fn tasks(form: Form, programs: &Programs, release: Release) -> Vec<Task> {
     let all_windows: &[Windows] = match (form, release) {
         (_, Release::Old) => &[Windows::Fixed],
@@ -115,37 +119,90 @@ pub fn tasks(form: Form, programs: &Programs, release: Release) -> Vec<Task> {
         for &set in &sets {
             add(set, Work::Basic);
         }
-        for loss in losses(form, is_main) {
-            for &set in &sets {
+        // What takes turns is the same loss on different relays.
+        let each: Vec<Vec<Loss>> = sets.iter().map(|set| losses(form, is_main, *set)).collect();
+        let mut all: Vec<Loss> = Vec::new();
+        for loss in each.iter().flatten() {
+            if !all.contains(loss) {
+                all.push(*loss);
+            }
+        }
+        for loss in all {
+            for (&set, _) in sets
+                .iter()
+                .zip(&each)
+                .filter(|(_, own)| own.contains(&loss))
+            {
                 add(set, Work::Shared(loss));
             }
         }
-        if form != Form::Full && !is_main && release == Release::Modern {
+        // Where Tor is as it comes, except that of 0.2.0.35 there is nothing else.
+        if !is_main && release == Release::Modern {
             continue;
         }
-        for work in [
+        let works = [
             Work::Queues,
             Work::Picture,
             Work::Web,
             Work::Volume,
             Work::Relays,
-        ] {
-            for &set in sets
-                .iter()
-                .filter(|set| form == Form::Full || set.kernel == Kernel::Cubic)
-            {
+        ];
+        for work in works {
+            for &set in sets.iter().filter(|set| set.kernel == Kernel::Cubic) {
                 add(set, work.clone());
             }
         }
         let mixed = mixed::sets();
         if mixed.iter().all(|set| sets.contains(set)) {
             for patched in 0..=mixed::PLACES {
-                // The short forms leave out what lies between.
-                if form == Form::Full || form == Form::Quick || patched == mixed::PLACES / 2 {
+                let wanted = match form {
+                    Form::Full => true,
+                    Form::Quick => patched % 2 == 0,
+                    Form::Smoke => patched == mixed::PLACES / 2,
+                };
+                if wanted {
                     add(mixed[0], Work::Mixed(patched));
                 }
             }
         }
     }
     tasks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn programs() -> Programs {
+        Programs {
+            vanilla: Some(PathBuf::new()),
+            patched: Some(PathBuf::new()),
+            gencert: PathBuf::new(),
+        }
+    }
+
+    #[test]
+    fn every_form_has_every_experiment_and_no_task_twice() {
+        for form in [Form::Full, Form::Quick, Form::Smoke] {
+            let all = tasks(form, &programs(), Release::Modern);
+            let mut names: Vec<&str> = all.iter().map(Task::experiment).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), 8, "{form:?}: {names:?}");
+            for (number, task) in all.iter().enumerate() {
+                assert!(!all[..number].contains(task), "{task:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_patched_program_only_the_other_is_measured() {
+        let mut programs = programs();
+        programs.patched = None;
+        let all = tasks(Form::Full, &programs, Release::Old);
+        assert!(all.iter().all(|task| task.set.program == Program::Vanilla));
+        assert!(all.iter().all(|task| task.windows == Windows::Fixed));
+        assert!(!all.is_empty());
+    }
 }

@@ -86,7 +86,7 @@ impl<'a> Runner<'a> {
     pub fn estimate(settings: &Settings, tasks: &[Task]) -> f64 {
         let each: f64 = tasks
             .iter()
-            .map(|task| task.seconds(&settings.lengths))
+            .map(|task| task.seconds(&settings.lengths) * f64::from(task.times()))
             .sum();
         let mut networks: Vec<(Release, Windows)> = tasks
             .iter()
@@ -157,8 +157,12 @@ impl<'a> Runner<'a> {
         self.accuracy(release, windows, &accuracy)?;
         let mut session = Session::new(net, self.settings.lengths, self.ends.clone())?;
         for repetition in 1..=self.settings.repetitions {
-            for task in tasks {
-                self.task(&mut session, task, repetition)?;
+            let most = tasks.iter().map(Task::times).max().unwrap_or(1);
+            for turn in 0..most {
+                for task in tasks.iter().filter(|task| turn < task.times()) {
+                    let number = (repetition - 1) * task.times() + turn + 1;
+                    self.task(&mut session, task, number)?;
+                }
             }
         }
         Ok(())
@@ -337,6 +341,16 @@ impl<'a> Runner<'a> {
                     Some(reason) => {
                         self.say(&format!("{name}: refused: {reason} ({})", shown.join(", ")))
                     }
+                }
+                // An object that nobody asked for has no times.
+                let is_void = measured.figures.get("visits") == Some(&0.0);
+                let missing = task
+                    .main_figures()
+                    .iter()
+                    .find(|f| !measured.figures.contains_key(**f));
+                if let Some(missing) = missing.filter(|_| refused.is_none() && !is_void) {
+                    self.say(&format!("{name}: {missing} could not be measured"));
+                    self.failed += 1;
                 }
                 for series in measured.series.into_iter().filter(|_| refused.is_none()) {
                     self.writer.series(Series {

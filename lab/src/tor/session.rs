@@ -32,17 +32,17 @@ pub struct Lengths {
 }
 
 impl Lengths {
-    /// For the record: the paper measured for a minute.
+    /// For the record.
     pub const FULL: Lengths = Lengths {
-        idle: 10.0,
-        settle: 10.0,
-        measure: 60.0,
+        idle: 6.0,
+        settle: 6.0,
+        measure: 40.0,
     };
     /// The short form.
     pub const QUICK: Lengths = Lengths {
-        idle: 3.0,
-        settle: 4.0,
-        measure: 10.0,
+        idle: 2.0,
+        settle: 3.0,
+        measure: 8.0,
     };
     /// Only to see that everything works.
     pub const SMOKE: Lengths = Lengths {
@@ -53,7 +53,7 @@ impl Lengths {
 
     /// All of it, with what circuits and streams take.
     pub fn total(&self) -> f64 {
-        self.idle + self.settle + self.measure + 3.0
+        self.idle + self.settle + self.measure + 2.5
     }
 }
 

@@ -133,6 +133,14 @@ impl Task {
         }
     }
 
+    /// How many times as often as others it is measured: one circuit varies more than eight together.
+    pub fn times(&self) -> u32 {
+        match self.work {
+            Work::Basic => 2,
+            _ => 1,
+        }
+    }
+
     /// The sets of relays that it needs.
     pub fn sets(&self) -> Vec<Set> {
         match self.work {

@@ -21,7 +21,7 @@ const CLIENTS: usize = 4;
 /// Mean time between a download and the next, in seconds.
 const THINK_S: f64 = 1.0;
 /// How many times longer than others this measures: visits are few.
-pub const LONGER: f64 = 2.0;
+pub const LONGER: f64 = 1.5;
 
 /// For each `size_octets`: `first_ms` and `last_ms`, time to first and last octet; `visits`; and, of everything,
 /// `network_mbit` of the bulk downloads.
