@@ -16,7 +16,7 @@
 //!
 //! | experiment | in the paper | coordinates | what it is |
 //! |---|---|---|---|
-//! | `tor-3-basic` | Experiment 3, Table 4 | `rate_mbit` | a quiet and a bulk circuit over the same relays: [`experiments::basic`] |
+//! | `tor-3-basic` | Experiment 3, Table 4 | `rate_mbit` (0: no limit, as in the paper) | a quiet and a bulk circuit over the same relays: [`experiments::basic`] |
 //! | `tor-1-shared` | Experiment 1, Tables 1, 2, 5, 6 | `loss_shared_percent`, `loss_remaining_percent`, `rate_mbit` (0: no limit) | eight clients with two relays in common: [`experiments::shared`] |
 //! | `tor-figure-1-queues` | Figure 1 | `loss_shared_percent`, `rate_mbit` | a relay's output over time: [`experiments::queues`] |
 //! | `tor-figure-2-circuits` | Figure 2 | | an even circuit and one with bursts, dropped packets marked: [`experiments::picture`] |

@@ -108,8 +108,11 @@ pub struct Net {
     controls: BTreeMap<String, Control>,
     clients: Vec<Pinning>,
     directory: PathBuf,
+    began: Instant,
     /// How long the start took.
     pub bootstrap: Duration,
+    /// After how much of it the authority had a consensus with everybody.
+    pub consensus: Duration,
 }
 
 /// What a network tells of its start: what it waits for now.
@@ -182,7 +185,9 @@ impl Net {
             controls: BTreeMap::new(),
             clients: Vec::new(),
             directory,
+            began,
             bootstrap: Duration::ZERO,
+            consensus: Duration::ZERO,
         };
         let started = net.bring_up(programs, tell);
         if let Err(error) = started {
@@ -219,9 +224,9 @@ impl Net {
             fs::write(node.directory.join("torrc"), text)?;
         }
         // Nodes make their keys when they start, all at once.
-        let needed = 3.0 + 0.12 * self.nodes.len() as f64;
+        let needed = 3.0 + 0.15 * self.nodes.len() as f64;
         let wall = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
-        let wait = Voting::of(release).wait(wall, needed.min(6.0));
+        let wait = Voting::of(release).wait(wall, needed.min(9.0));
         tell("the moment for a first vote");
         thread::sleep(Duration::from_secs_f64(wait));
         for node in self.nodes.clone() {
@@ -321,9 +326,16 @@ impl Net {
     fn wait_until_ready(&mut self, tell: Tell<'_>) -> Result<(), Box<dyn Error>> {
         let deadline = Instant::now() + PATIENCE;
         let mut nudged = Instant::now();
+        let mut said = None;
         loop {
             self.check_alive()?;
             let missing = self.missing();
+            // The first of the authority is what everybody else waits for.
+            let first = missing.first().map(|(name, _)| name != AUTHORITY);
+            if said.is_none() && first != Some(false) {
+                said = Some(self.began.elapsed());
+            }
+            self.consensus = said.unwrap_or_default();
             let Some(first) = missing.first() else {
                 return Ok(());
             };
@@ -499,6 +511,20 @@ impl Net {
     /// If it has ended.
     pub fn usage(&self, name: &str) -> io::Result<Usage> {
         Usage::of(self.children[name].id())
+    }
+
+    /// Of all nodes together: seconds that they waited for a processor, and how often they got one.
+    ///
+    /// # Errors
+    /// If one has ended.
+    pub fn waited(&self) -> io::Result<(f64, u64)> {
+        let mut sums = (0.0, 0);
+        for child in self.children.values() {
+            let usage = Usage::of(child.id())?;
+            sums.0 += usage.waited_s;
+            sums.1 += usage.slices;
+        }
+        Ok(sums)
     }
 
     /// The process of a node.

@@ -116,8 +116,15 @@ pub fn tasks(form: Form, programs: &Programs, release: Release) -> Vec<Task> {
                 work,
             });
         };
-        for &set in &sets {
-            add(set, Work::Basic);
+        // The paper's links have a delay and no rate.
+        let rates: &[f64] = match form {
+            Form::Full => &[0.0, RATE_MBIT],
+            _ => &[0.0],
+        };
+        for &rate in rates {
+            for &set in &sets {
+                add(set, Work::Basic(rate));
+            }
         }
         // What takes turns is the same loss on different relays.
         let each: Vec<Vec<Loss>> = sets.iter().map(|set| losses(form, is_main, *set)).collect();

@@ -10,6 +10,10 @@ use nix::unistd::{SysconfVar, sysconf};
 pub struct Usage {
     /// Processor time, in seconds.
     pub cpu_s: f64,
+    /// Time in which it could have run, but others did, in seconds.
+    pub waited_s: f64,
+    /// How often it was given a processor.
+    pub slices: u64,
     /// Resident memory, in octets.
     pub memory: u64,
     /// Sockets that it has open.
@@ -41,6 +45,14 @@ impl Usage {
             let words: Vec<&str> = line.strip_prefix("VmRSS:")?.split_whitespace().collect();
             words.first()?.parse::<u64>().ok()
         });
+        let scheduled = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+        let scheduled: Vec<u64> = scheduled
+            .split_whitespace()
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        let [_, waited, slices] = scheduled[..] else {
+            return Err(wrong("schedstat"));
+        };
         let mut sockets = 0;
         for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
             // One that is closed meanwhile has no target.
@@ -49,6 +61,8 @@ impl Usage {
         }
         Ok(Usage {
             cpu_s: ticks.iter().sum::<u64>() as f64 / second,
+            waited_s: waited as f64 / 1e9,
+            slices,
             memory: memory.ok_or_else(|| wrong("status"))? * 1024,
             sockets,
         })

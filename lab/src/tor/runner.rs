@@ -186,7 +186,8 @@ impl<'a> Runner<'a> {
             match Net::start(spec.clone(), programs, &tell) {
                 Ok(net) => {
                     let took = net.bootstrap.as_secs_f64();
-                    self.say(&format!("network of {describe}: ready after {took:.0} s"));
+                    let consensus = net.consensus.as_secs_f64();
+                    self.say(&format!("network of {describe}: ready after {took:.0} s, with a consensus after {consensus:.0}"));
                     return Ok(net);
                 }
                 Err(error) if attempt < 2 && !self.ends.load(Ordering::Relaxed) => {
@@ -307,10 +308,7 @@ impl<'a> Runner<'a> {
                 return Err("interrupted".into());
             }
             let (results, refused) = match measured {
-                Ok((results, verdict)) if verdict.overloaded => {
-                    (results, Some(verdict.to_string()))
-                }
-                Ok((results, _)) => (results, None),
+                Ok((results, judgement)) => (results, judgement.refused()),
                 Err(error) => {
                     session.net.check_alive()?;
                     (Vec::new(), Some(error.to_string()))

@@ -20,6 +20,10 @@ pub const PROBE_EVERY: Duration = Duration::from_millis(100);
 /// How long answers are waited for after a window.
 const GRACE: f64 = 1.0;
 
+/// Nodes that wait longer for a processor, on average, show the machine and not the transport: a cell there and back is
+/// handled about ten times.
+const MOST_WAIT_MS: f64 = 1.0;
+
 /// How long the parts of an experiment take, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lengths {
@@ -159,6 +163,32 @@ pub struct Session {
     /// Set from outside when everything is to end.
     pub ends: Arc<AtomicBool>,
     counted: Summary,
+    /// Of all nodes together: time they waited for a processor, and how often they got one.
+    waited: (f64, u64),
+}
+
+/// Whether a repetition counts.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// About the emulator.
+    pub emulator: Verdict,
+    /// How long nodes waited for a processor, on average, each time they had something to do, in milliseconds.
+    pub waited_ms: f64,
+}
+
+impl Judgement {
+    /// Why it does not count, if it does not.
+    pub fn refused(&self) -> Option<String> {
+        if self.emulator.overloaded {
+            return Some(format!("the emulator was {}", self.emulator));
+        }
+        (self.waited_ms > MOST_WAIT_MS).then(|| {
+            format!(
+                "the machine is busy: Tor waited {:.2} ms for a processor each time",
+                self.waited_ms
+            )
+        })
+    }
 }
 
 impl Session {
@@ -177,6 +207,7 @@ impl Session {
             lengths,
             ends,
             counted: Summary::default(),
+            waited: (0.0, 0),
         })
     }
 
@@ -224,16 +255,18 @@ impl Session {
     /// If the emulator has ended.
     pub fn begin_counting(&mut self) -> io::Result<()> {
         self.counted = self.net.emulator.counters()?;
+        self.waited = self.net.waited()?;
         self.net.emulator.judge_anew()
     }
 
     /// Adds what the emulator did since [`Session::begin_counting`]: `effective_drop_percent` (of all packets between
     /// relays and clients, the share that was lost at random, the paper's figure), `queue_drop_percent` (the share that
-    /// found a queue full), `packets`, and how well it did it: `emulator_late_p99_ms`, `emulator_cpu_percent`.
+    /// found a queue full), `packets`, and how well it did it: `emulator_late_p99_ms`, `emulator_cpu_percent`. And `processor_wait_ms`, how
+    /// long nodes waited for a processor each time they had something to do.
     ///
     /// # Errors
     /// If the emulator has ended.
-    pub fn end_counting(&mut self, measured: &mut Measured) -> io::Result<Verdict> {
+    pub fn end_counting(&mut self, measured: &mut Measured) -> io::Result<Judgement> {
         let verdict = self.net.emulator.verdict()?;
         let now = self.net.emulator.counters()?;
         let mut sums = [0u64; 3];
@@ -258,7 +291,14 @@ impl Session {
         measured.set("queue_drop_percent", overflowed / entered.max(1.0) * 100.0);
         measured.set("emulator_late_p99_ms", verdict.late_p99_ms);
         measured.set("emulator_cpu_percent", verdict.processor * 100.0);
-        Ok(verdict)
+        let (waited, slices) = self.net.waited()?;
+        let slices = slices.saturating_sub(self.waited.1).max(1);
+        let waited_ms = (waited - self.waited.0) / slices as f64 * 1e3;
+        measured.set("processor_wait_ms", waited_ms);
+        Ok(Judgement {
+            emulator: verdict,
+            waited_ms,
+        })
     }
 
     /// Builds circuits of clients over paths, all at once; gives their numbers in the same order.

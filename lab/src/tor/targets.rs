@@ -55,7 +55,9 @@ pub fn targets(run: &Run) -> Vec<Target> {
             bound,
         });
     };
-    let basic = |variant: &str, figure: &str| figures.mean("tor-3-basic", variant, &[], figure);
+    let basic = |variant: &str, figure: &str| {
+        figures.mean("tor-3-basic", variant, &[("rate_mbit", 0.0)], figure)
+    };
     add(
         "Tor: delay beside bulk over base delay",
         over(basic(&patched, "delay_ms"), basic(&patched, "base_ms")),
@@ -120,7 +122,14 @@ mod tests {
         let at = [
             ("loss_shared_percent", loss),
             ("loss_remaining_percent", 0.0),
-            ("rate_mbit", 40.0),
+            (
+                "rate_mbit",
+                if experiment == "tor-3-basic" {
+                    0.0
+                } else {
+                    40.0
+                },
+            ),
         ];
         Outcome {
             experiment: experiment.into(),

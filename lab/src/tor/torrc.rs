@@ -49,8 +49,9 @@ impl Voting {
     pub fn of(release: Release) -> Voting {
         match release {
             Release::Modern => Voting {
-                first_interval: 10,
-                first_delay: 2,
+                // It has to divide half an hour. More nodes than a few need most of it to make their keys.
+                first_interval: 15,
+                first_delay: 3,
                 interval: 20,
                 delay: 4,
             },
@@ -261,16 +262,16 @@ mod tests {
     #[test]
     fn nodes_start_when_enough_time_is_left_before_a_vote() {
         let voting = Voting::of(Release::Modern);
-        // Votes are taken at 6, 16, 26.
-        assert_eq!(voting.wait(100.0, 4.0), 0.0);
-        assert_eq!(voting.wait(102.0, 4.0), 0.0);
-        // The consensus of the vote at 106 is made at 110.
-        assert_eq!(voting.wait(103.0, 4.0), 7.0);
-        assert_eq!(voting.wait(107.0, 4.0), 0.0);
+        // Votes are taken at 9, 24, 39.
+        assert_eq!(voting.wait(30.0, 4.0), 0.0);
+        assert_eq!(voting.wait(35.0, 4.0), 0.0);
+        // The consensus of the vote at 39 is made at 45.
+        assert_eq!(voting.wait(36.0, 4.0), 9.0);
+        assert_eq!(voting.wait(40.0, 4.0), 0.0);
         for tenth in 0..200 {
             let start = f64::from(tenth) / 10.0;
             let start = start + voting.wait(start, 4.0);
-            assert!((6.0 - start).rem_euclid(10.0) > 3.99, "{start}");
+            assert!((9.0 - start).rem_euclid(15.0) > 3.99, "{start}");
         }
     }
 }

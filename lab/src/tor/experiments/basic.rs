@@ -2,10 +2,10 @@
 
 use std::error::Error;
 
-use crate::emulate::Verdict;
-use crate::tor::network::Set;
+use crate::emulate::LinkSettings;
+use crate::tor::network::{CLIENTS, Set};
 use crate::tor::server::Request;
-use crate::tor::session::{Measured, PROBE_EVERY, Session, path};
+use crate::tor::session::{Judgement, Measured, PROBE_EVERY, Session, path};
 use crate::tor::traffic::{probe, receive};
 
 /// Which relays.
@@ -16,7 +16,28 @@ const PATH: [usize; 3] = [1, 5, 6];
 ///
 /// # Errors
 /// If circuits or streams fail.
-pub fn run(session: &mut Session, set: Set) -> Result<(Measured, Verdict), Box<dyn Error>> {
+pub fn run(
+    session: &mut Session,
+    set: Set,
+    rate: f64,
+) -> Result<(Measured, Judgement), Box<dyn Error>> {
+    let [first, second, third] = PATH.map(|number| set.relay(number));
+    let links = [
+        (CLIENTS.to_string(), first.clone()),
+        (first, second.clone()),
+        (second, third),
+    ];
+    let limited = |rate: f64| LinkSettings {
+        rate_mbit: Some(rate),
+        ..LinkSettings::default()
+    };
+    session.set_links(&links, &limited(rate))?;
+    let outcome = measure(session, set);
+    session.set_links(&links, &limited(super::RATE_MBIT))?;
+    outcome
+}
+
+fn measure(session: &mut Session, set: Set) -> Result<(Measured, Judgement), Box<dyn Error>> {
     let wanted = [(0, path(set, &PATH)), (1, path(set, &PATH))];
     let circuits = session.circuits(&wanted)?;
     session.begin_counting()?;

@@ -5,12 +5,12 @@
 use std::error::Error;
 
 use super::shared::CLIENT_COUNT;
-use crate::emulate::{LinkSettings, Verdict};
+use crate::emulate::LinkSettings;
 use crate::rng::Rng;
 use crate::tor::network::{Kernel, Set};
 use crate::tor::programs::Program;
 use crate::tor::server::Request;
-use crate::tor::session::{Measured, PROBE_EVERY, Session, end_all};
+use crate::tor::session::{Judgement, Measured, PROBE_EVERY, Session, end_all};
 use crate::tor::traffic::{probe, receive};
 
 /// Places for relays.
@@ -54,7 +54,7 @@ pub fn run(
     session: &mut Session,
     patched: usize,
     seed: u64,
-) -> Result<(Measured, Verdict), Box<dyn Error>> {
+) -> Result<(Measured, Judgement), Box<dyn Error>> {
     let relays = relays(patched);
     let mut links = Vec::new();
     for (number, a) in relays.iter().enumerate() {
@@ -84,7 +84,7 @@ fn measure(
     session: &mut Session,
     relays: &[String],
     places: &[[usize; 3]],
-) -> Result<(Measured, Verdict), Box<dyn Error>> {
+) -> Result<(Measured, Judgement), Box<dyn Error>> {
     let path = |client: usize| {
         places[client]
             .iter()

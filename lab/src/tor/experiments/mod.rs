@@ -5,9 +5,8 @@ use std::error::Error;
 
 use super::network::{Kernel, Set};
 use super::programs::{Program, Release};
-use super::session::{Lengths, Measured, Session};
+use super::session::{Judgement, Lengths, Measured, Session};
 use super::torrc::Windows;
-use crate::emulate::Verdict;
 
 pub mod basic;
 pub mod mixed;
@@ -26,8 +25,8 @@ pub const DELAY_MS: f64 = 25.0;
 /// One experiment, once.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Work {
-    /// Experiment 3.
-    Basic,
+    /// Experiment 3, with links of so many Mbit/s; 0 is no limit, as in the paper.
+    Basic(f64),
     /// Experiment 1.
     Shared(shared::Loss),
     /// Figure 1.
@@ -61,7 +60,7 @@ impl Task {
     /// The name of the experiment.
     pub fn experiment(&self) -> &'static str {
         match self.work {
-            Work::Basic => "tor-3-basic",
+            Work::Basic(_) => "tor-3-basic",
             Work::Shared(_) => "tor-1-shared",
             Work::Queues => "tor-figure-1-queues",
             Work::Picture => "tor-figure-2-circuits",
@@ -90,7 +89,7 @@ impl Task {
     /// Where.
     pub fn at(&self) -> BTreeMap<String, f64> {
         let at = match &self.work {
-            Work::Basic => vec![("rate_mbit", RATE_MBIT)],
+            Work::Basic(rate) => vec![("rate_mbit", *rate)],
             Work::Shared(loss) => vec![
                 ("loss_shared_percent", loss.shared),
                 ("loss_remaining_percent", loss.remaining),
@@ -122,7 +121,7 @@ impl Task {
     /// If circuits or streams fail, a node ends, or everything is to end.
     pub fn run(&self, session: &mut Session, seed: u64) -> Done {
         match &self.work {
-            Work::Basic => alone(basic::run(session, self.set)),
+            Work::Basic(rate) => alone(basic::run(session, self.set, *rate)),
             Work::Shared(loss) => alone(shared::run(session, self.set, *loss)),
             Work::Queues => alone(queues::run(session, self.set)),
             Work::Picture => alone(picture::run(session, self.set)),
@@ -136,7 +135,7 @@ impl Task {
     /// How many times as often as others it is measured: one circuit varies more than eight together.
     pub fn times(&self) -> u32 {
         match self.work {
-            Work::Basic => 2,
+            Work::Basic(_) => 2,
             _ => 1,
         }
     }
@@ -162,12 +161,13 @@ impl Task {
     /// What to show of it while everything runs.
     pub fn main_figures(&self) -> &'static [&'static str] {
         match self.work {
-            Work::Basic => &[
+            Work::Basic(_) => &[
                 "base_ms",
                 "delay_ms",
                 "delay_ratio",
                 "bulk_mbit",
                 "bulk_delay_p50_ms",
+                "processor_wait_ms",
             ],
             Work::Shared(_) => &[
                 "network_mbit",
@@ -182,6 +182,7 @@ impl Task {
                 "queue_drop_percent",
                 "relay_cpu_percent",
                 "emulator_cpu_percent",
+                "processor_wait_ms",
             ],
             Work::Queues => &[
                 "network_mbit",
@@ -232,9 +233,9 @@ pub struct Part {
 }
 
 /// What came of a task: its parts, and whether the emulator was in time.
-pub type Done = Result<(Vec<Part>, Verdict), Box<dyn Error>>;
+pub type Done = Result<(Vec<Part>, Judgement), Box<dyn Error>>;
 
-fn alone(done: Result<(Measured, Verdict), Box<dyn Error>>) -> Done {
+fn alone(done: Result<(Measured, Judgement), Box<dyn Error>>) -> Done {
     let at = BTreeMap::new();
     done.map(|(measured, verdict)| (vec![Part { at, measured }], verdict))
 }

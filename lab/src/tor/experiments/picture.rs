@@ -7,11 +7,11 @@ use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::emulate::LinkSettings;
 use crate::emulate::record::Wanted;
-use crate::emulate::{LinkSettings, Verdict};
 use crate::tor::network::Set;
 use crate::tor::server::Request;
-use crate::tor::session::{Measured, Session, Window, path};
+use crate::tor::session::{Judgement, Measured, Session, Window, path};
 use crate::tor::traffic::{Sample, receive};
 
 const PATH: [usize; 3] = [1, 5, 6];
@@ -59,7 +59,7 @@ fn dropped(trace: &Path, from: &str, to: &str) -> io::Result<Vec<f64>> {
 ///
 /// # Errors
 /// If circuits or streams fail.
-pub fn run(session: &mut Session, set: Set) -> Result<(Measured, Verdict), Box<dyn Error>> {
+pub fn run(session: &mut Session, set: Set) -> Result<(Measured, Judgement), Box<dyn Error>> {
     let link = [(set.relay(PATH[1]), set.relay(PATH[2]))];
     let wanted = [(0, path(set, &PATH)), (1, path(set, &PATH))];
     let circuits = session.circuits(&wanted)?;
@@ -104,7 +104,7 @@ pub fn run(session: &mut Session, set: Set) -> Result<(Measured, Verdict), Box<d
 fn measure(
     session: &mut Session,
     circuits: &[String],
-) -> Result<(Measured, Verdict, f64), Box<dyn Error>> {
+) -> Result<(Measured, Judgement, f64), Box<dyn Error>> {
     let (lengths, clock) = (session.lengths, session.clock);
     session.begin_counting()?;
     let steady = receive(

@@ -5,10 +5,9 @@ use std::io;
 use std::time::Duration;
 
 use super::shared::{Loss, path_of, set_loss, shared_link};
-use crate::emulate::Verdict;
 use crate::tor::network::{Net, Set};
 use crate::tor::server::Request;
-use crate::tor::session::{Measured, Session, end_all};
+use crate::tor::session::{Judgement, Measured, Session, end_all};
 use crate::tor::sockets::connections;
 use crate::tor::torrc::OR_PORT;
 use crate::tor::traffic::receive;
@@ -76,7 +75,7 @@ fn look(net: &Net, from: &str, to: &str) -> io::Result<Output> {
 ///
 /// # Errors
 /// If circuits or streams fail.
-pub fn run(session: &mut Session, set: Set) -> Result<(Measured, Verdict), Box<dyn Error>> {
+pub fn run(session: &mut Session, set: Set) -> Result<(Measured, Judgement), Box<dyn Error>> {
     let wanted: Vec<(usize, Vec<String>)> = (0..DOWNLOADS).map(|n| (n, path_of(set, n))).collect();
     let circuits = session.circuits(&wanted)?;
     set_loss(session, set, LOSS)?;
@@ -94,7 +93,7 @@ fn measure(
     session: &mut Session,
     set: Set,
     circuits: &[String],
-) -> Result<(Measured, Verdict), Box<dyn Error>> {
+) -> Result<(Measured, Judgement), Box<dyn Error>> {
     let (lengths, clock) = (session.lengths, session.clock);
     let (from, to) = shared_link(set);
     session.begin_counting()?;

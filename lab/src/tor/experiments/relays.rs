@@ -2,10 +2,9 @@
 
 use std::error::Error;
 
-use crate::emulate::Verdict;
 use crate::tor::network::Set;
 use crate::tor::server::Request;
-use crate::tor::session::{Measured, Session, end_all};
+use crate::tor::session::{Judgement, Measured, Session, end_all};
 use crate::tor::traffic::receive;
 
 /// Relays of the set that are used.
@@ -17,7 +16,7 @@ const RELAYS: usize = 6;
 ///
 /// # Errors
 /// If circuits or streams fail.
-pub fn run(session: &mut Session, set: Set) -> Result<(Measured, Verdict), Box<dyn Error>> {
+pub fn run(session: &mut Session, set: Set) -> Result<(Measured, Judgement), Box<dyn Error>> {
     let clients = session.net.spec.clients;
     let mut wanted = Vec::new();
     for a in 1..=RELAYS {

@@ -9,10 +9,10 @@
 
 use std::error::Error;
 
-use crate::emulate::{LinkSettings, Verdict};
+use crate::emulate::LinkSettings;
 use crate::tor::network::{CLIENTS, Set};
 use crate::tor::server::Request;
-use crate::tor::session::{Measured, PROBE_EVERY, Session, end_all, path};
+use crate::tor::session::{Judgement, Measured, PROBE_EVERY, Session, end_all, path};
 use crate::tor::traffic::{probe, receive};
 
 /// Clients with a download each, and a quiet circuit beside it.
@@ -76,7 +76,7 @@ pub fn run(
     session: &mut Session,
     set: Set,
     loss: Loss,
-) -> Result<(Measured, Verdict), Box<dyn Error>> {
+) -> Result<(Measured, Judgement), Box<dyn Error>> {
     let outcome = measure(session, set, loss);
     let plain = Loss {
         rate: super::RATE_MBIT,
@@ -90,7 +90,7 @@ fn measure(
     session: &mut Session,
     set: Set,
     loss: Loss,
-) -> Result<(Measured, Verdict), Box<dyn Error>> {
+) -> Result<(Measured, Judgement), Box<dyn Error>> {
     // Circuits are built before anything is lost, as in the paper.
     let clients = (0..CLIENT_COUNT + QUIET_COUNT).chain(0..CLIENT_COUNT);
     let wanted: Vec<(usize, Vec<String>)> = clients.map(|n| (n, path_of(set, n))).collect();

@@ -5,10 +5,9 @@ use std::error::Error;
 
 use super::Part;
 use super::shared::path_of;
-use crate::emulate::Verdict;
 use crate::tor::network::Set;
 use crate::tor::server::Request;
-use crate::tor::session::{Measured, Session, end_all};
+use crate::tor::session::{Judgement, Measured, Session, end_all};
 use crate::tor::traffic::receive;
 
 /// Classes, in cells a second.
@@ -21,7 +20,7 @@ const BULK: usize = 4;
 ///
 /// # Errors
 /// If circuits or streams fail.
-pub fn run(session: &mut Session, set: Set) -> Result<(Vec<Part>, Verdict), Box<dyn Error>> {
+pub fn run(session: &mut Session, set: Set) -> Result<(Vec<Part>, Judgement), Box<dyn Error>> {
     let count = CLASSES.len() + BULK;
     let wanted: Vec<(usize, Vec<String>)> = (0..count).map(|n| (n, path_of(set, n))).collect();
     let circuits = session.circuits(&wanted)?;

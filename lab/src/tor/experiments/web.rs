@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use super::Part;
 use super::shared::path_of;
-use crate::emulate::Verdict;
 use crate::rng::Rng;
 use crate::tor::network::Set;
 use crate::tor::server::Request;
-use crate::tor::session::{Measured, Session, end_all};
+use crate::tor::session::{Judgement, Measured, Session, end_all};
 use crate::tor::traffic::{SIZES, Visit, choose, receive, visit};
 
 /// Web-like clients, and as many with a bulk download each.
@@ -32,7 +31,7 @@ pub fn run(
     session: &mut Session,
     set: Set,
     seed: u64,
-) -> Result<(Vec<Part>, Verdict), Box<dyn Error>> {
+) -> Result<(Vec<Part>, Judgement), Box<dyn Error>> {
     let wanted: Vec<(usize, Vec<String>)> =
         (0..2 * CLIENTS).map(|n| (n, path_of(set, n))).collect();
     let circuits = session.circuits(&wanted)?;
