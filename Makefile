@@ -115,6 +115,14 @@ fuzz: ## let cargo-fuzz work on each target (FUZZ_SECONDS=60 each)
 demo: ## a private Tor network over utcp, with verified downloads
 	demo/run
 
+.PHONY: lab-tor
+lab-tor: lab-packages ## the paper's experiments on real Tor binaries, as root (LAB="--quick" and more)
+	$(CARGO) run --release --locked --package utcp-lab --bin lab -- tor $(LAB)
+
+.PHONY: lab-tor-smoke
+lab-tor-smoke: lab-packages ## each of them for a moment: whether they work, and give figures
+	$(CARGO) run --release --locked --package utcp-lab --bin lab -- tor --smoke --out build/lab/tor-smoke
+
 .PHONY: demo-packages
 demo-packages:
 	tools/packages demo

@@ -13,6 +13,7 @@
 //! bench        runs it with several seeds, on all cores
 //! targets      what the figures have to reach
 //! report       tables, JSON, plots
+//! tor/         the paper's experiments on real Tor binaries, over the link emulator
 //! results/     what experiments in real time leave behind: lines, intervals, comparisons
 //! emulate/     hosts and links in real time: the link emulator
 //! kernel/      the kernel's TCP beside utcp's, over the emulator
@@ -32,6 +33,7 @@ pub mod quinn;
 pub mod report;
 pub mod results;
 pub mod scenario;
+pub mod target;
 pub mod targets;
 pub mod tcb;
 pub mod trace;
@@ -49,6 +51,10 @@ pub mod rng;
 /// The link emulator.
 #[cfg(target_os = "linux")]
 pub mod emulate;
+
+/// The paper's experiments on real Tor binaries.
+#[cfg(target_os = "linux")]
+pub mod tor;
 
 /// The kernel's TCP beside and against utcp's, over emulated links in real time.
 #[cfg(target_os = "linux")]

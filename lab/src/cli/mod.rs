@@ -11,6 +11,8 @@ pub mod emulate;
 pub mod peers;
 #[cfg(target_os = "linux")]
 pub mod signals;
+#[cfg(target_os = "linux")]
+pub mod tor;
 
 /// Experiments with utcp, and everything that a relay could use instead.
 #[derive(Parser)]
@@ -32,6 +34,8 @@ enum Command {
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
     Peer(peers::SideOptions),
+    #[cfg(target_os = "linux")]
+    Tor(tor::Options),
 }
 
 /// Does what the arguments say.
@@ -44,6 +48,8 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Peers(options) => peers::run(&options),
         #[cfg(target_os = "linux")]
         Command::Peer(options) => peers::side(&options),
+        #[cfg(target_os = "linux")]
+        Command::Tor(options) => tor::run(&options),
     };
     result.unwrap_or_else(|error| {
         eprintln!("lab: {error}");
