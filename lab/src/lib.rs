@@ -11,7 +11,8 @@
 //! path         rate, round-trip time, loss and queue of an experiment
 //! scenario/    what is measured
 //! bench        runs it with several seeds, on all cores
-//! targets      what the figures have to reach
+//! target       a figure, what it has to be, and whether it is
+//! targets      what the figures of bench-tcp have to reach
 //! cli/         the subcommands of `lab`
 //! report       tables, JSON, plots
 //! results/     what experiments in real time leave behind: lines, intervals, comparisons
@@ -30,6 +31,7 @@ pub mod quinn;
 pub mod report;
 pub mod results;
 pub mod scenario;
+pub mod target;
 pub mod targets;
 pub mod tcb;
 pub mod trace;

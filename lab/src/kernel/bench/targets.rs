@@ -3,51 +3,7 @@
 use super::report::Results;
 use super::tail::RTTS;
 use super::{Point, Tcp};
-
-/// One target with its figure.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// What is asked for.
-    pub name: String,
-    /// What was measured, if it was.
-    pub figure: Option<f64>,
-    /// What it has to be.
-    pub bound: Bound,
-}
-
-/// What a figure has to be.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Bound {
-    /// This or more.
-    AtLeast(f64),
-    /// This or less.
-    AtMost(f64),
-}
-
-impl Target {
-    /// What was not measured is missed.
-    pub fn is_met(&self) -> bool {
-        match (self.figure, self.bound) {
-            (Some(figure), Bound::AtLeast(bound)) => figure >= bound,
-            (Some(figure), Bound::AtMost(bound)) => figure <= bound,
-            (None, _) => false,
-        }
-    }
-
-    /// A line of the table.
-    pub fn line(&self) -> String {
-        let figure = match self.figure {
-            Some(figure) => format!("{figure:8.3}"),
-            None => "    none".to_string(),
-        };
-        let bound = match self.bound {
-            Bound::AtLeast(bound) => format!("at least {bound}"),
-            Bound::AtMost(bound) => format!("at most {bound}"),
-        };
-        let verdict = if self.is_met() { "met" } else { "missed" };
-        format!("{:<52} {figure}  {bound:<15} {verdict}", self.name)
-    }
-}
+pub use crate::target::{Bound, Target};
 
 fn target(name: String, figure: Option<f64>, bound: Bound) -> Target {
     Target {
