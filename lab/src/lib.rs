@@ -15,6 +15,7 @@
 //! targets      what the figures of bench-tcp have to reach
 //! cli/         the subcommands of `lab`
 //! report       tables, JSON, plots
+//! page/        a page with all that a run has measured
 //! results/     what experiments in real time leave behind: lines, intervals, comparisons
 //! ```
 
@@ -25,6 +26,7 @@ pub mod end;
 pub mod endpoint;
 pub mod figures;
 pub mod linux;
+pub mod page;
 pub mod path;
 pub mod plot;
 pub mod quinn;
