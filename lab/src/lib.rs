@@ -48,6 +48,10 @@ pub mod link;
 #[allow(missing_docs, clippy::should_implement_trait)]
 pub mod rng;
 
+/// The link emulator.
+#[cfg(target_os = "linux")]
+pub mod emulate;
+
 /// The kernel's TCP beside and against utcp's, over emulated links in real time.
 #[cfg(target_os = "linux")]
 pub mod kernel;

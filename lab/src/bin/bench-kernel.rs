@@ -9,11 +9,11 @@ mod linux {
     use std::{fs, thread, time::Duration};
 
     use clap::Parser;
+    use utcp_lab::emulate::realtime;
     use utcp_lab::kernel::bench::flows::{self, Flow, Health};
     use utcp_lab::kernel::bench::report::{Machine, Results, Run};
     use utcp_lab::kernel::bench::targets::targets;
     use utcp_lab::kernel::bench::{CONTROLS, Contender, Point, Tcp, contenders, grid, tail};
-    use utcp_lab::kernel::realtime;
 
     /// How often a run is tried when the emulator is late.
     const ATTEMPTS: usize = 5;

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, setsockopt, sockopt};
 
-use super::host::Host;
-use super::realtime;
+use crate::emulate::host::Host;
+use crate::emulate::realtime;
 
 /// How long a call blocks at most before the thread looks whether it should stop.
 const LOOK: Duration = Duration::from_millis(50);

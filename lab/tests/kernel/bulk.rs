@@ -2,7 +2,7 @@
 
 use utcp::error::CloseReason;
 use utcp::tcp::congestion::Algorithm;
-use utcp_lab::kernel::link::MILLIS;
+use utcp_lab::emulate::link::MILLIS;
 
 use crate::both;
 use crate::script::Script;
@@ -52,14 +52,14 @@ fn disturbed(direction: Direction, congestion: Algorithm) {
     let mut start = Start::over(clean());
     start.congestion = congestion;
     start.conditions.loss = 0.02;
-    start.conditions.late = 0.05;
-    start.conditions.late_by = 3 * MILLIS;
+    start.conditions.reorder = 0.05;
+    start.conditions.reorder_by = 3 * MILLIS;
     start.conditions.duplicate = 0.02;
     let world = both_ways(direction, OCTETS, Script::sends(OCTETS), start);
     let report = world.report();
     assert!(report.retransmitted > 0);
     for link in world.end() {
-        assert!(link.lost > 0 && link.disturbed > 0, "{link:?}");
+        assert!(link.lost > 0 && link.reordered > 0, "{link:?}");
     }
 }
 

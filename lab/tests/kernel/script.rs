@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use utcp::error::CloseReason;
 use utcp::tcp::State;
+use utcp_lab::emulate::link::Nanos;
 use utcp_lab::kernel::emulator::App;
 use utcp_lab::kernel::inner::{Inner, Read};
-use utcp_lab::kernel::link::Nanos;
 use utcp_lab::rng::mix;
 
 /// Which of the two streams of a connection.

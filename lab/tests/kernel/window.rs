@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use utcp::error::CloseReason;
 use utcp::tcp::segment::Flags;
-use utcp_lab::kernel::link::Watch;
+use utcp_lab::emulate::link::Watch;
 
 use crate::both;
 use crate::script::{Finish, Script, Switch};

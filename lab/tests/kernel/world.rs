@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use utcp::tcp::congestion::Algorithm;
-use utcp_lab::kernel::emulator::{self, Clock, End, Path};
-use utcp_lab::kernel::host::{ADDRESSES, Host, MTU};
+use utcp_lab::emulate::host::{ADDRESSES, Host, MTU};
+use utcp_lab::emulate::link::{Conditions, Counters, Link, MILLIS, Watch};
+use utcp_lab::kernel::emulator::{Clock, End, Path, Paths};
 use utcp_lab::kernel::inner::Inner;
-use utcp_lab::kernel::link::{Conditions, Counters, Link, MILLIS, Watch};
 
 use crate::script::{Report, Script, Stream, Switch};
 
@@ -74,15 +74,15 @@ fn our_address(port: u16) -> SocketAddr {
 }
 
 /// Runs the emulator until the switch is turned.
-fn carry(mut path: Path, stop: Switch) -> JoinHandle<[Counters; 2]> {
+fn carry(path: Path, stop: Switch) -> JoinHandle<[Counters; 2]> {
     thread::spawn(move || {
         let clock = Clock::start();
         let limit = clock.now() + 3 * WATCHDOG.as_nanos() as u64;
-        emulator::run(&clock, std::slice::from_mut(&mut path), |now| {
-            stop.is_on() || now > limit
-        })
-        .expect("the TUN device works");
-        path.links.map(|link| link.counters)
+        let mut paths = Paths::new([path]);
+        paths
+            .run(&clock, |now| stop.is_on() || now > limit)
+            .expect("the TUN device works");
+        paths.links(0).map(|link| link.counters)
     })
 }
 
@@ -140,7 +140,7 @@ impl World {
         if let Some(octets) = start.our_buffer {
             tcp.set_receive_buffer(octets);
         }
-        let mut links = [1, 2].map(|seed| Link::new(start.conditions, seed));
+        let mut links = [1, 2].map(|seed| Link::new(start.conditions.clone(), seed));
         for (link, watch) in links.iter_mut().zip(start.watches) {
             if let Some(watch) = watch {
                 link.watch(watch);

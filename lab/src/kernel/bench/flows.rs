@@ -6,17 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
 use utcp::tcp::congestion::Algorithm;
 
 use super::{Contender, LATE, Point, Tcp};
-use crate::kernel::emulator::{self, App, Clock, End, Lateness, Path};
-use crate::kernel::host::{ADDRESSES, Host, MTU};
+use crate::emulate::host::{ADDRESSES, Host, MTU};
+use crate::emulate::link::{Counters, Link, Nanos, SECONDS};
+use crate::emulate::realtime;
+use crate::kernel::emulator::{App, Clock, End, Lateness, Path, Paths, own_time};
 use crate::kernel::inner::{Inner, Read, algorithm};
-use crate::kernel::link::{Counters, Link, Nanos, SECONDS};
-use crate::kernel::realtime;
 use crate::kernel::sockets::{self, Stop};
 
 /// The receiver's port.
@@ -173,15 +171,15 @@ pub fn run(flows: &[Flow], seconds: u64) -> io::Result<(Vec<Outcome>, Health)> {
             eprintln!("bench-kernel: a socket of the kernel: {error}");
         }
     }
-    let outcomes = paths
+    let outcomes = totals
         .iter()
-        .zip(&totals)
+        .enumerate()
         .map(|(path, &octets)| Outcome {
             goodput: octets as f64 * 8.0 / (seconds as f64 * 1e6),
-            links: [path.links[0].counters, path.links[1].counters],
-            repaired: match &path.ends[0] {
+            links: paths.links(path).map(|link| link.counters),
+            repaired: match paths.end(path, 0) {
                 End::Kernel(_) => None,
-                End::Ours(ours) => {
+                End::Local(ours) => {
                     let info = ours.info();
                     Some((info.segments_retransmitted, info.timeouts))
                 }
@@ -193,20 +191,21 @@ pub fn run(flows: &[Flow], seconds: u64) -> io::Result<(Vec<Outcome>, Health)> {
 
 /// The emulator in a thread of its own; what every receiver has read when the time is up.
 fn emulate(
-    mut paths: Vec<Path>,
+    paths: Vec<Path>,
     seconds: u64,
     go: Vec<mpsc::Sender<()>>,
     received: &[Arc<AtomicU64>],
-) -> io::Result<(Vec<Path>, Vec<u64>, Health)> {
+) -> io::Result<(Paths, Vec<u64>, Health)> {
     let received = received.to_vec();
     thread::spawn(move || {
         let fifo = realtime::fifo(realtime::EMULATOR);
+        let mut paths = Paths::new(paths);
         let clock = Clock::start();
         let end = clock.now() + seconds * SECONDS;
         for go in go {
             let _ = go.send(());
         }
-        let lateness = emulator::run(&clock, &mut paths, |now| now >= end)?;
+        let lateness = paths.run(&clock, |now| now >= end)?;
         let totals = received.iter().map(|r| r.load(Ordering::Relaxed)).collect();
         let health = Health {
             lateness,
@@ -217,9 +216,4 @@ fn emulate(
     })
     .join()
     .expect("the emulator does not panic")
-}
-
-/// Processor time of the calling thread.
-pub(super) fn own_time() -> io::Result<Duration> {
-    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }

@@ -8,7 +8,7 @@ pub mod report;
 pub mod tail;
 pub mod targets;
 
-use super::link::{Conditions, MILLIS, Nanos};
+use crate::emulate::link::{Conditions, MILLIS, Nanos};
 
 /// A sender's or receiver's TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +96,8 @@ impl Point {
     fn conditions(&self) -> Conditions {
         let mut conditions = Conditions::new(self.rate * 1_000_000, self.rtt * MILLIS);
         conditions.loss = self.loss / 100.0;
-        conditions.late = self.late / 100.0;
-        conditions.late_by = 5 * MILLIS;
+        conditions.reorder = self.late / 100.0;
+        conditions.reorder_by = 5 * MILLIS;
         conditions
     }
 }

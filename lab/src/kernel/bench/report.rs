@@ -117,7 +117,7 @@ impl Results {
                         "packets": link.entered,
                         "lost": link.lost,
                         "overflowed": link.overflowed,
-                        "late": link.disturbed,
+                        "late": link.reordered,
                     })
                 });
                 json!({

@@ -9,13 +9,13 @@ use std::time::Duration;
 use utcp::tcp::congestion::Algorithm;
 use utcp::tcp::segment::Flags;
 
-use super::flows::{FROM, Health, PORT, address, own_time};
+use super::flows::{FROM, Health, PORT, address};
 use super::{Contender, Tcp, median};
-use crate::kernel::emulator::{self, App, Clock, End, Path};
-use crate::kernel::host::{ADDRESSES, Host, MTU};
+use crate::emulate::host::{ADDRESSES, Host, MTU};
+use crate::emulate::link::{Conditions, Link, MILLIS, Nanos, SECONDS, Watch};
+use crate::emulate::realtime;
+use crate::kernel::emulator::{App, Clock, End, Path, Paths, own_time};
 use crate::kernel::inner::{Inner, Read, algorithm};
-use crate::kernel::link::{Conditions, Link, MILLIS, Nanos, SECONDS, Watch};
-use crate::kernel::realtime;
 use crate::kernel::sockets::{self, Stop};
 
 /// Segments of a message.
@@ -136,7 +136,7 @@ pub fn run(contenders: &[Contender]) -> io::Result<(Vec<Tail>, Health)> {
         for rtt in RTTS {
             let message = SEGMENTS * segment(contender.sender);
             let conditions = Conditions::new(RATE, rtt * MILLIS);
-            let mut links = [1, 2].map(|seed| Link::new(conditions, seed));
+            let mut links = [1, 2].map(|seed| Link::new(conditions.clone(), seed));
             links[0].watch(drop_tails(contender.sender));
             let (receiver, receiver_tun) = Host::new(ADDRESSES[1], ADDRESSES[0])?;
             threads.push(sockets::answer(
@@ -182,11 +182,12 @@ pub fn run(contenders: &[Contender]) -> io::Result<(Vec<Tail>, Health)> {
     }
     let emulator = {
         let over = over.clone();
-        thread::spawn(move || -> io::Result<(Health, Vec<Path>)> {
+        thread::spawn(move || -> io::Result<(Health, Paths)> {
             let fifo = realtime::fifo(realtime::EMULATOR);
+            let mut paths = Paths::new(paths);
             let clock = Clock::start();
             let begin = clock.now();
-            let lateness = emulator::run(&clock, &mut paths, |_| over.stopped())?;
+            let lateness = paths.run(&clock, |_| over.stopped())?;
             let health = Health {
                 lateness,
                 load: own_time()?.as_secs_f64() * SECONDS as f64 / (clock.now() - begin) as f64,
@@ -203,8 +204,8 @@ pub fn run(contenders: &[Contender]) -> io::Result<(Vec<Tail>, Health)> {
         let _ = thread.join().expect("it does not panic");
     }
     let results = results?;
-    for path in &paths {
-        let dropped = path.links[0].counters.chosen;
+    for path in 0..results.len() {
+        let dropped = paths.links(path)[0].counters.chosen;
         if dropped != (ROUNDS * (1 + 2 + 3)) as u64 {
             return Err(io::Error::other(format!(
                 "{dropped} segments were lost, not as planned"
