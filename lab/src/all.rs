@@ -118,7 +118,9 @@ fn join(folder: &Path, about: &About, parts: &[&str]) -> io::Result<()> {
                 }
                 Some(known) if known == value => {}
                 Some(_) => {
-                    about.facts.insert(format!("{name} ({part})"), value.clone());
+                    about
+                        .facts
+                        .insert(format!("{name} ({part})"), value.clone());
                 }
             }
         }
@@ -129,7 +131,9 @@ fn join(folder: &Path, about: &About, parts: &[&str]) -> io::Result<()> {
     }
     let mut writer = Writer::new(folder, &about)?;
     for run in runs {
-        run.outcomes.into_iter().try_for_each(|o| writer.outcome(o))?;
+        run.outcomes
+            .into_iter()
+            .try_for_each(|o| writer.outcome(o))?;
         run.series.into_iter().try_for_each(|s| writer.series(s))?;
     }
     Ok(())
@@ -201,10 +205,14 @@ pub fn run(plan: &Plan, command: Vec<String>) -> Result<Vec<&'static str>, Box<d
         let minutes = started.elapsed().as_secs_f64() / 60.0;
         took += minutes;
         let fact = format!("{minutes:.1}");
-        about.facts.insert(format!("minutes of {}", part.name), fact);
+        about
+            .facts
+            .insert(format!("minutes of {}", part.name), fact);
         if !status.success() {
             println!("lab: {} FAILED: {status}", part.name);
-            about.facts.insert(format!("failed {}", part.name), status.to_string());
+            about
+                .facts
+                .insert(format!("failed {}", part.name), status.to_string());
             failed.push(part.name);
         }
         if own.join(crate::results::run::FILE).exists() {
@@ -252,7 +260,11 @@ mod tests {
             seed: 7,
             out: "out".into(),
             only: Vec::new(),
-            with: [("sim".to_string(), vec!["--only".to_string(), "probe".to_string()])].into(),
+            with: [(
+                "sim".to_string(),
+                vec!["--only".to_string(), "probe".to_string()],
+            )]
+            .into(),
         }
     }
 

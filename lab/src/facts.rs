@@ -45,23 +45,35 @@ pub fn collect() -> BTreeMap<String, String> {
     add("cores", cores.ok().map(|n| n.to_string()));
     add("memory", named(&read("/proc/meminfo"), "MemTotal"));
     let kernel = read("/proc/sys/kernel/osrelease");
-    add("kernel", Some(kernel.trim().to_string()).filter(|k| !k.is_empty()));
+    add(
+        "kernel",
+        Some(kernel.trim().to_string()).filter(|k| !k.is_empty()),
+    );
     let control = read("/proc/sys/net/ipv4/tcp_congestion_control");
     let control = control.trim().to_string();
-    add("kernel's congestion control", Some(control).filter(|c| !c.is_empty()));
+    add(
+        "kernel's congestion control",
+        Some(control).filter(|c| !c.is_empty()),
+    );
     let system = read("/etc/os-release");
     let pretty = system.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="));
-    add("system", pretty.map(|name| name.trim_matches('"').to_string()));
+    add(
+        "system",
+        pretty.map(|name| name.trim_matches('"').to_string()),
+    );
     add("tor of the system", first_line("tor", &["--version"]));
     add("openssl", first_line("openssl", &["version"]));
     add("rustc", first_line("rustc", &["--version"]));
     add("shadow", first_line("shadow", &["--version"]));
     let commit = first_line("git", &["rev-parse", "HEAD"]);
     let changed = first_line("git", &["status", "--porcelain", "--untracked-files=no"]);
-    add("commit", commit.map(|c| match changed {
-        Some(_) => format!("{c}, with changes"),
-        None => c,
-    }));
+    add(
+        "commit",
+        commit.map(|c| match changed {
+            Some(_) => format!("{c}, with changes"),
+            None => c,
+        }),
+    );
     facts
 }
 

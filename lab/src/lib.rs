@@ -19,11 +19,14 @@
 //! results/     what experiments in real time leave behind: lines, intervals, comparisons
 //! ```
 
+#[cfg(target_os = "linux")]
+pub mod all;
 pub mod bench;
 pub mod cli;
 pub mod contestant;
 pub mod end;
 pub mod endpoint;
+pub mod facts;
 pub mod figures;
 pub mod linux;
 pub mod page;
@@ -33,6 +36,10 @@ pub mod quinn;
 pub mod report;
 pub mod results;
 pub mod scenario;
+#[cfg(target_os = "linux")]
+pub mod shadow;
+#[cfg(target_os = "linux")]
+pub mod sim;
 pub mod target;
 pub mod targets;
 pub mod tcb;
