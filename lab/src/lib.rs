@@ -16,6 +16,7 @@
 //! cli/         the subcommands of `lab`
 //! report       tables, JSON, plots
 //! page/        a page with all that a run has measured
+//! tor/         the paper's experiments on real Tor binaries, over the link emulator
 //! results/     what experiments in real time leave behind: lines, intervals, comparisons
 //! ```
 
@@ -58,6 +59,10 @@ pub mod rng;
 /// The link emulator.
 #[cfg(target_os = "linux")]
 pub mod emulate;
+
+/// The paper's experiments on real Tor binaries.
+#[cfg(target_os = "linux")]
+pub mod tor;
 
 /// The kernel's TCP beside and against utcp's, over emulated links in real time.
 #[cfg(target_os = "linux")]

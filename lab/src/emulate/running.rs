@@ -431,6 +431,19 @@ impl Running {
         Ok(())
     }
 
+    /// The verdict is about what comes from now on; links stay as they are, with what is under way.
+    ///
+    /// # Errors
+    /// If the emulator has ended.
+    pub fn judge_anew(&mut self) -> io::Result<()> {
+        self.began = self.ask(|carrier, now| {
+            carrier.lateness = Default::default();
+            own_time().map(|time| (time.as_secs_f64(), now))
+        })??;
+        self.drops_before = self.device_drops()?;
+        Ok(())
+    }
+
     fn device_drops(&self) -> io::Result<u64> {
         self.hosts.iter().map(Host::device_drops).sum()
     }

@@ -46,8 +46,8 @@ const BASE: &[&str] = &["base_ms", "base_delay_ms", "base_mean_ms", "delay_base_
 
 /// The tables; none if the run has neither of the paper's experiments.
 pub fn tables(run: &Run) -> Option<Markup> {
-    let first = rows(run, &["tor-1", "experiment-1", "tor-experiment-1"]);
-    let third = rows(run, &["tor-3", "experiment-3", "tor-experiment-3"]);
+    let first = rows(run, "tor-1");
+    let third = rows(run, "tor-3");
     if first.is_empty() && third.is_empty() {
         return None;
     }
@@ -133,20 +133,19 @@ fn dropped(outcome: &Outcome) -> (Drops, f64) {
     }
 }
 
-fn rows<'a>(run: &'a Run, experiments: &[&str]) -> Vec<Row<'a>> {
+fn rows<'a>(run: &'a Run, experiment: &str) -> Vec<Row<'a>> {
     let mut rows: Vec<Row> = Vec::new();
-    for outcome in run.outcomes.iter().filter(|o| o.refused.is_none()) {
-        if !experiments.contains(&outcome.experiment.as_str()) {
-            continue;
-        }
+    let begins = |o: &&Outcome| o.experiment.starts_with(experiment);
+    let all: Vec<&Outcome> = run.outcomes.iter().filter(begins).collect();
+    let differs = |name: &str, v: f64| all.iter().any(|o| o.at.get(name) != Some(&v));
+    for outcome in all.iter().filter(|o| o.refused.is_none()) {
         let (drop, percent) = dropped(outcome);
         let others: BTreeMap<String, f64> = outcome
             .at
             .iter()
-            .filter(|(name, _)| {
-                !["loss", "drop", "shared", "remaining"]
-                    .iter()
-                    .any(|w| name.contains(w))
+            .filter(|(name, v)| {
+                let drops = ["loss", "drop", "shared", "remaining"];
+                !drops.iter().any(|word| name.contains(word)) && differs(name, **v)
             })
             .map(|(name, v)| (name.clone(), *v))
             .collect();

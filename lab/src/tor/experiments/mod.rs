@@ -1,0 +1,136 @@
+//! The experiments, one file each.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+
+use super::network::{Kernel, Set};
+use super::programs::{Program, Release};
+use super::session::{Lengths, Measured, Session};
+use super::torrc::Windows;
+use crate::emulate::Verdict;
+
+pub mod basic;
+pub mod shared;
+
+/// Rate of the links, in Mbit/s, where nothing else is said.
+pub const RATE_MBIT: f64 = 40.0;
+/// One-way delay of the links, in milliseconds: 50 there and back, as in the paper.
+pub const DELAY_MS: f64 = 25.0;
+
+/// One experiment, once.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// Experiment 3.
+    Basic,
+    /// Experiment 1.
+    Shared(shared::Loss),
+}
+
+/// What is to be measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    /// Which release of Tor.
+    pub release: Release,
+    /// How circuits are controlled from end to end.
+    pub windows: Windows,
+    /// On which relays.
+    pub set: Set,
+    /// What.
+    pub work: Work,
+}
+
+impl Task {
+    /// The name of the experiment.
+    pub fn experiment(&self) -> &'static str {
+        match self.work {
+            Work::Basic => "tor-3-basic",
+            Work::Shared(_) => "tor-1-shared",
+        }
+    }
+
+    /// Who takes part: `patched, vegas, cubic`, or `patched 0.2.0.35, fixed, cubic`. The last word is the congestion
+    /// control of the kernel, the one before that of Tor's circuits.
+    pub fn variant(&self) -> String {
+        variant(self.release, self.set.program, self.windows, self.set.kernel)
+    }
+
+    /// Where.
+    pub fn at(&self) -> BTreeMap<String, f64> {
+        let at = match &self.work {
+            Work::Basic => vec![("rate_mbit", RATE_MBIT)],
+            Work::Shared(loss) => vec![
+                ("loss_shared_percent", loss.shared),
+                ("loss_remaining_percent", loss.remaining),
+                ("rate_mbit", loss.rate),
+            ],
+        };
+        at.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// If circuits or streams fail, a node ends, or everything is to end.
+    pub fn run(&self, session: &mut Session) -> Done {
+        match &self.work {
+            Work::Basic => alone(basic::run(session, self.set)),
+            Work::Shared(loss) => alone(shared::run(session, self.set, *loss)),
+        }
+    }
+
+    /// The sets of relays that it needs.
+    pub fn sets(&self) -> Vec<Set> {
+        vec![self.set]
+    }
+
+    /// How long it takes, about, in seconds.
+    pub fn seconds(&self, lengths: &Lengths) -> f64 {
+        lengths.total()
+    }
+
+    /// What to show of it while everything runs.
+    pub fn main_figures(&self) -> &'static [&'static str] {
+        match self.work {
+            Work::Basic => &["base_ms", "delay_ms", "delay_ratio", "bulk_mbit", "bulk_delay_p50_ms"],
+            Work::Shared(_) => &[
+                "network_mbit",
+                "jain",
+                "base_ms",
+                "delay_ms",
+                "delay_p99_ms",
+                "bulk_delay_p50_ms",
+                "effective_drop_percent",
+                "queue_drop_percent",
+                "relay_cpu_percent",
+                "emulator_cpu_percent",
+            ],
+        }
+    }
+}
+
+/// What an experiment gave for one of its coordinates.
+#[derive(Clone, Debug, Default)]
+pub struct Part {
+    /// Coordinates besides those of the task.
+    pub at: BTreeMap<String, f64>,
+    /// What was measured there.
+    pub measured: Measured,
+}
+
+/// What came of a task: its parts, and whether the emulator was in time.
+pub type Done = Result<(Vec<Part>, Verdict), Box<dyn Error>>;
+
+fn alone(done: Result<(Measured, Verdict), Box<dyn Error>>) -> Done {
+    let at = BTreeMap::new();
+    done.map(|(measured, verdict)| (vec![Part { at, measured }], verdict))
+}
+
+/// The name of a variant.
+pub fn variant(release: Release, program: Program, windows: Windows, kernel: Kernel) -> String {
+    let program = program.name();
+    let release = match release {
+        Release::Modern => "",
+        Release::Old => " 0.2.0.35",
+    };
+    format!("{program}{release}, {}, {}", windows.name(), kernel.name())
+}

@@ -1,0 +1,283 @@
+//! What every experiment has at hand: the network, the server, lengths, and the means to measure.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::network::{DESTINATION, Net, Set};
+use super::server::{Clock, Server};
+use super::traffic::{Flow, Sample};
+use crate::emulate::{LinkSettings, Summary, Verdict};
+use crate::figures::{jain, quantile};
+use crate::results::Series;
+
+/// Time between two probes.
+pub const PROBE_EVERY: Duration = Duration::from_millis(100);
+/// How long answers are waited for after a window.
+const GRACE: f64 = 1.0;
+
+/// How long the parts of an experiment take, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lengths {
+    /// Probes alone.
+    pub idle: f64,
+    /// Traffic that is not measured yet.
+    pub settle: f64,
+    /// Traffic that is.
+    pub measure: f64,
+}
+
+impl Lengths {
+    /// For the record: the paper measured for a minute.
+    pub const FULL: Lengths = Lengths {
+        idle: 10.0,
+        settle: 10.0,
+        measure: 60.0,
+    };
+    /// The short form.
+    pub const QUICK: Lengths = Lengths {
+        idle: 3.0,
+        settle: 4.0,
+        measure: 10.0,
+    };
+    /// Only to see that everything works.
+    pub const SMOKE: Lengths = Lengths {
+        idle: 1.0,
+        settle: 1.0,
+        measure: 2.0,
+    };
+
+    /// All of it, with what circuits and streams take.
+    pub fn total(&self) -> f64 {
+        self.idle + self.settle + self.measure + 3.0
+    }
+}
+
+/// What one repetition gave.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// By name.
+    pub figures: BTreeMap<String, f64>,
+    /// Only `name`, `points` and `events` are set.
+    pub series: Vec<Series>,
+}
+
+impl Measured {
+    /// Adds a figure.
+    pub fn set(&mut self, name: &str, value: f64) {
+        // What is not a number cannot be written, and says nothing.
+        if value.is_finite() {
+            self.figures.insert(name.to_string(), value);
+        }
+    }
+
+    /// Adds `NAME_ms` (the mean), and `NAME_p50_ms`, `_p90_ms`, `_p99_ms`; nothing if there are no values.
+    pub fn set_delays(&mut self, name: &str, delays: &[f64]) {
+        if delays.is_empty() {
+            return;
+        }
+        self.set(&format!("{name}_ms"), delays.iter().sum::<f64>() / delays.len() as f64);
+        for (part, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
+            self.set(&format!("{name}_{part}_ms"), quantile(delays, share));
+        }
+    }
+
+    /// Adds what all downloads together, and one of them, carried: `network_mbit`, `circuit_mbit`, `jain`.
+    pub fn set_rates(&mut self, rates: &[f64]) {
+        let sum: f64 = rates.iter().sum();
+        self.set("network_mbit", sum);
+        self.set("circuit_mbit", sum / rates.len().max(1) as f64);
+        self.set("jain", jain(rates));
+    }
+
+    /// Adds a series.
+    pub fn add_series(&mut self, name: &str, points: Vec<(f64, f64)>, events: bool) {
+        self.series.push(Series {
+            name: name.to_string(),
+            points,
+            events,
+            ..Series::default()
+        });
+    }
+}
+
+/// A span of the clock, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Window {
+    /// It begins.
+    pub begin: f64,
+    /// It ends.
+    pub end: f64,
+}
+
+impl Window {
+    fn has(self, at: f64) -> bool {
+        (self.begin..self.end).contains(&at)
+    }
+
+    /// Mbit/s of what arrived in it.
+    pub fn mbit(self, samples: &[Sample]) -> f64 {
+        let within = samples.iter().filter(|sample| self.has(sample.at));
+        let octets: u64 = within.map(|sample| sample.octets).sum();
+        octets as f64 * 8.0 / 1e6 / (self.end - self.begin)
+    }
+
+    /// Delays in it.
+    pub fn delays(self, samples: &[Sample]) -> Vec<f64> {
+        let within = samples.iter().filter(|sample| self.has(sample.at));
+        within.map(|sample| sample.delay_ms).collect()
+    }
+}
+
+/// See the module.
+pub struct Session {
+    /// The network.
+    pub net: Net,
+    /// On the destination's host.
+    pub server: Server,
+    /// Of all stamps.
+    pub clock: Clock,
+    /// How long everything takes.
+    pub lengths: Lengths,
+    /// Set from outside when everything is to end.
+    pub ends: Arc<AtomicBool>,
+    counted: Summary,
+}
+
+impl Session {
+    /// A session in a network.
+    ///
+    /// # Errors
+    /// If the server cannot listen.
+    pub fn new(net: Net, lengths: Lengths, ends: Arc<AtomicBool>) -> io::Result<Session> {
+        let clock = Clock::start();
+        let host = net.emulator.host(DESTINATION)?;
+        let server = Server::start(host, net.emulator.address(DESTINATION)?, clock)?;
+        Ok(Session {
+            net,
+            server,
+            clock,
+            lengths,
+            ends,
+            counted: Summary::default(),
+        })
+    }
+
+    /// Waits.
+    ///
+    /// # Errors
+    /// If everything is to end, or a node has.
+    pub fn sleep(&mut self, seconds: f64) -> Result<(), Box<dyn Error>> {
+        let end = self.clock.seconds() + seconds;
+        loop {
+            if self.ends.load(Ordering::Relaxed) {
+                return Err("interrupted".into());
+            }
+            let left = end - self.clock.seconds();
+            if left <= 0.0 {
+                break;
+            }
+            thread::sleep(Duration::from_secs_f64(left.min(0.2)));
+        }
+        self.net.check_alive()
+    }
+
+    /// Waits for `seconds`; gives the span, of which everything that was sent has had time to arrive.
+    ///
+    /// # Errors
+    /// As [`Session::sleep`].
+    pub fn window(&mut self, seconds: f64) -> Result<Window, Box<dyn Error>> {
+        let begin = self.clock.seconds();
+        self.sleep(seconds)?;
+        let end = self.clock.seconds();
+        Ok(Window { begin, end })
+    }
+
+    /// Time for answers to what was sent within a window.
+    ///
+    /// # Errors
+    /// As [`Session::sleep`].
+    pub fn grace(&mut self) -> Result<(), Box<dyn Error>> {
+        self.sleep(GRACE)
+    }
+
+    /// Counters and lateness of the emulator are about what comes from now on.
+    ///
+    /// # Errors
+    /// If the emulator has ended.
+    pub fn begin_counting(&mut self) -> io::Result<()> {
+        self.counted = self.net.emulator.counters()?;
+        self.net.emulator.judge_anew()
+    }
+
+    /// Adds what the emulator did since [`Session::begin_counting`]: `effective_drop_percent` (of all packets between
+    /// relays and clients, the share that was lost at random, the paper's figure), `queue_drop_percent` (the share that
+    /// found a queue full), `packets`, and how well it did it: `emulator_late_p99_ms`, `emulator_cpu_percent`.
+    ///
+    /// # Errors
+    /// If the emulator has ended.
+    pub fn end_counting(&mut self, measured: &mut Measured) -> io::Result<Verdict> {
+        let verdict = self.net.emulator.verdict()?;
+        let now = self.net.emulator.counters()?;
+        let mut sums = [0u64; 3];
+        for link in now.links.iter().filter(|link| link.from != DESTINATION && link.to != DESTINATION) {
+            let before = self.counted.links.iter().find(|old| old.from == link.from && old.to == link.to);
+            let before = before.map(|old| old.counters).unwrap_or_default();
+            sums[0] += link.counters.entered - before.entered;
+            sums[1] += link.counters.lost - before.lost;
+            sums[2] += link.counters.overflowed - before.overflowed;
+        }
+        let [entered, lost, overflowed] = sums.map(|sum| sum as f64);
+        measured.set("packets", entered);
+        measured.set("effective_drop_percent", lost / entered.max(1.0) * 100.0);
+        measured.set("queue_drop_percent", overflowed / entered.max(1.0) * 100.0);
+        measured.set("emulator_late_p99_ms", verdict.late_p99_ms);
+        measured.set("emulator_cpu_percent", verdict.processor * 100.0);
+        Ok(verdict)
+    }
+
+    /// Builds circuits of clients over paths, all at once; gives their numbers in the same order.
+    ///
+    /// # Errors
+    /// The first that was not built.
+    pub fn circuits(&self, wanted: &[(usize, Vec<String>)]) -> io::Result<Vec<String>> {
+        let net = &self.net;
+        thread::scope(|scope| {
+            let all: Vec<_> = wanted.iter().map(|(client, path)| scope.spawn(|| net.circuit(*client, path))).collect();
+            all.into_iter().map(|one| one.join().expect("it does not panic")).collect()
+        })
+    }
+
+    /// Closes circuits.
+    pub fn close(&self, wanted: &[(usize, Vec<String>)], circuits: &[String]) {
+        for ((client, _), circuit) in wanted.iter().zip(circuits) {
+            self.net.client(*client).close(circuit);
+        }
+    }
+
+    /// Links between neighbours on a path are of a kind, in both directions.
+    ///
+    /// # Errors
+    /// If there are no such hosts.
+    pub fn set_links(&mut self, pairs: &[(String, String)], settings: &LinkSettings) -> io::Result<()> {
+        pairs.iter().try_for_each(|(a, b)| self.net.set_link(a, b, settings))
+    }
+}
+
+/// Ends flows; gives the samples of each.
+///
+/// # Errors
+/// The first that failed.
+pub fn end_all(flows: Vec<Flow>) -> io::Result<Vec<Vec<Sample>>> {
+    // All at once: what one still brings while another ends belongs to nothing.
+    flows.into_iter().map(Flow::end).collect()
+}
+
+/// A path over relays of a set, by their numbers.
+pub fn path(set: Set, numbers: &[usize]) -> Vec<String> {
+    numbers.iter().map(|number| set.relay(*number)).collect()
+}
