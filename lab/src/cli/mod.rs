@@ -16,11 +16,9 @@ pub mod shadow;
 #[cfg(target_os = "linux")]
 pub mod signals;
 #[cfg(target_os = "linux")]
-<<<<<<< HEAD
 pub mod sim;
-=======
+#[cfg(target_os = "linux")]
 pub mod tor;
->>>>>>> lab-tor
 
 /// Experiments with utcp, and everything that a relay could use instead.
 #[derive(Parser)]
@@ -40,15 +38,13 @@ enum Command {
     #[cfg(target_os = "linux")]
     Emulate(emulate::Options),
     #[cfg(target_os = "linux")]
-<<<<<<< HEAD
     Report(report::Options),
     #[cfg(target_os = "linux")]
     Shadow(shadow::Options),
     #[cfg(target_os = "linux")]
     Sim(sim::Options),
-=======
+    #[cfg(target_os = "linux")]
     Tor(tor::Options),
->>>>>>> lab-tor
 }
 
 /// Does what the arguments say.
@@ -60,15 +56,13 @@ pub fn main(arguments: Arguments) -> ExitCode {
         #[cfg(target_os = "linux")]
         Command::Emulate(options) => emulate::run(&options),
         #[cfg(target_os = "linux")]
-<<<<<<< HEAD
         Command::Report(options) => report::run(&options).map(|()| ExitCode::SUCCESS),
         #[cfg(target_os = "linux")]
         Command::Shadow(options) => shadow::run(&options).map(|()| ExitCode::SUCCESS),
         #[cfg(target_os = "linux")]
         Command::Sim(options) => sim::run(&options).map(|()| ExitCode::SUCCESS),
-=======
+        #[cfg(target_os = "linux")]
         Command::Tor(options) => tor::run(&options),
->>>>>>> lab-tor
     };
     result.unwrap_or_else(|error| {
         eprintln!("lab: {error}");
