@@ -223,7 +223,8 @@ pub fn lines(frame: &Frame, lines: &[Line]) -> Result<String, Box<dyn Error>> {
     })
 }
 
-/// Dots on a row for each variant, a colour for each of `names` (places or quantiles), joined by a line if `joined`.
+/// Dots on a row for each variant or place, a colour for each of `names` (variants, places or quantiles), joined by a
+/// line if `joined`.
 ///
 /// # Errors
 /// What the plotting library says.
@@ -233,10 +234,18 @@ pub fn dots(
     rows: &[(String, Vec<Option<Point>>)],
     joined: bool,
 ) -> Result<String, Box<dyn Error>> {
-    const ROW: i32 = 26;
-    let palette: Vec<RGBColor> = (0..names.len())
-        .map(|n| [OURS[0], OTHERS[0], OTHERS[2], OURS[1], OTHERS[1], OURS[2]][n % 6])
-        .collect();
+    // Enough for all dots of a row side by side.
+    let row_height = if joined {
+        26
+    } else {
+        26.max(8 + 7 * names.len() as i32)
+    };
+    let palette: Vec<RGBColor> = if names.iter().any(|name| is_ours(name)) {
+        colours(names)
+    } else {
+        let mixed = [OURS[0], OTHERS[0], OTHERS[2], OURS[1], OTHERS[1], OURS[2]];
+        (0..names.len()).map(|n| mixed[n % mixed.len()]).collect()
+    };
     let longest = rows.iter().map(|(name, _)| width(name)).max().unwrap_or(0);
     let left = (longest + 14).clamp(80, WIDTH as i32 / 2);
     let top = most(
@@ -244,7 +253,7 @@ pub fn dots(
             .flat_map(|(_, points)| points.iter().flatten())
             .map(|p| p.x + p.half.unwrap_or(0.0).min(p.x)),
     );
-    let height = 84 + legend_height(names) as i32 + ROW * rows.len() as i32;
+    let height = 84 + legend_height(names) as i32 + row_height * rows.len() as i32;
     svg(height as u32, |area| {
         let area = head(area, &frame.title, names, &palette)?;
         let count = rows.len() as f64;
@@ -299,7 +308,7 @@ pub fn dots(
                     continue;
                 };
                 // Side by side, so that places that are equal are all seen.
-                let spread = if joined { 0.0 } else { 0.5 };
+                let spread = if joined { 0.0 } else { 0.75 };
                 let y =
                     y + spread * ((names.len() as f64 - 1.0) / 2.0 - n as f64) / names.len() as f64;
                 if let Some(half) = p.half {

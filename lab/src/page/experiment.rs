@@ -131,33 +131,38 @@ fn figure_chart(view: &View, figure: &str) -> Result<Option<String>, Box<dyn Err
         }
         return Ok(Some(chart::lines(&frame(label(name)), &lines)?));
     }
-    if view.places.len() > 6 {
-        return Ok(None);
-    }
-    let names: Vec<String> = view
+    let places: Vec<String> = view
         .places
         .iter()
         .map(|at| at.words(&view.places))
         .collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let row = |variant: &&str| {
-        let points = view.places.iter().map(|at| {
-            let i = view.get(variant, at, figure)?;
-            Some(Point {
-                x: i.mean,
-                y: 0.0,
-                half: i.half,
-            })
-        });
-        (variant.to_string(), points.collect::<Vec<_>>())
+    let dot = |variant: &str, at: &Place| {
+        let i = view.get(variant, at, figure)?;
+        Some(Point {
+            x: i.mean,
+            y: 0.0,
+            half: i.half,
+        })
     };
-    let rows: Vec<_> = view
-        .variants
-        .iter()
-        .map(row)
-        .filter(|(_, points)| points.iter().any(Option::is_some))
+    let (names, rows): (Vec<&str>, Vec<(String, Vec<Option<Point>>)>) = if view.places.len() > 1 {
+        // A row for each place, a colour for each variant.
+        let rows = view.places.iter().zip(places).map(|(at, name)| {
+            let dots = view.variants.iter().map(|variant| dot(variant, at));
+            (name, dots.collect())
+        });
+        (view.variants.clone(), rows.collect())
+    } else {
+        let rows = view.variants.iter().map(|variant| {
+            let dots = view.places.iter().map(|at| dot(variant, at));
+            (variant.to_string(), dots.collect())
+        });
+        (vec![""], rows.collect())
+    };
+    let rows: Vec<_> = rows
+        .into_iter()
+        .filter(|(_, dots)| dots.iter().any(Option::is_some))
         .collect();
-    if rows.len() < 2 && names.len() < 2 {
+    if rows.len() > 14 || rows.len() < 2 && names.len() < 2 {
         return Ok(None);
     }
     Ok(Some(chart::dots(
@@ -353,7 +358,14 @@ pub fn block(
     let view = View::new(run, name);
     let figures = ordered(&view);
     let mut pictures = Vec::new();
-    for figure in &figures {
+    // Quantiles have charts of their own, beside their mean.
+    let plain = figures.iter().filter(|f| quantile(f).is_none());
+    let medians = figures.iter().filter(|f| {
+        quantile(f).is_some_and(|(base, q)| q == 50.0 && !figures.contains(&base.as_str()))
+    });
+    let mut drawn: Vec<&&str> = plain.chain(medians).collect();
+    drawn.sort_by_key(|figure| (rank(figure), **figure));
+    for figure in drawn {
         if pictures.len() == CHARTS || rank(figure) == 1_000 && pictures.len() >= 2 {
             break;
         }

@@ -42,7 +42,10 @@ pub fn measured(interval: &Interval) -> String {
 
 /// A coordinate's name and value in words.
 pub fn coordinate(name: &str, value: f64) -> String {
-    match words(name) {
+    let (name, unit) = words(name);
+    match (name.as_str(), unit) {
+        // No rate is no limit.
+        ("rate", _) if value == 0.0 => "no rate limit".to_string(),
         (name, "") => format!("{name} {value}"),
         (name, unit) => format!("{name} {value} {unit}"),
     }
@@ -84,6 +87,7 @@ mod tests {
         assert_eq!(label("jain_ratio"), "jain");
         assert_eq!(label("sockets"), "sockets");
         assert_eq!(coordinate("loss_percent", 0.1), "loss 0.1 %");
+        assert_eq!(coordinate("rate_mbit", 0.0), "no rate limit");
     }
 
     #[test]

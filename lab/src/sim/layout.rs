@@ -122,7 +122,10 @@ impl Layout {
             } else {
                 Load::Quiet(200 * MILLISECOND)
             };
-            let begins = rng.below(SECOND);
+            let begins = match load {
+                Load::Web(pause) => rng.below(pause),
+                _ => rng.below(SECOND),
+            };
             let server = self.server(&mut rng, exit);
             self.circuits.push(Circuit {
                 path: [client, entry, middle, exit],

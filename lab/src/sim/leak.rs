@@ -6,9 +6,10 @@
 //! round-trip times between the second relay and every other relay, which it has measured beforehand; here it knows
 //! them exactly, which is more than it could.
 //!
-//! With TCP from end to end (UDP-OR) the first such pair is SYN and SYN-ACK, and later ones data and acknowledgement:
-//! the exit itself answers, at once. With TCP on each hop only the server's answer comes back over the circuit, with
-//! the time to a server that the attacker does not know in it. How much the observed times differ from those of the
+//! With TCP from end to end (UDP-OR) such a pair is data and its acknowledgement: the exit itself answers. (SYN and
+//! SYN-ACK are too, before the network is under load; they are left out.) With TCP on each hop only the server's answer
+//! comes back over the circuit, with the time to a server that the attacker does not know in it: two of three are within
+//! 10 ms of the exit, the others anywhere. The nearer servers are, the more it learns, whatever the transport. How much the observed times differ from those of the
 //! network in general, and by how much, the attacker has learnt from circuits of its own: for each circuit under attack
 //! the differences on all other circuits of the run, as a density ([`super::attack::Density`]). Posteriors over
 //! candidates, which were equally likely before, follow from it.

@@ -56,6 +56,9 @@ use transport::{ALL, Transport};
 /// About how many minutes the short and the whole form take, on two cores.
 pub const MINUTES: [f64; 2] = [2.0, 120.0];
 
+/// A probe has a handful of victims for each seed, where the others have hundreds of circuits: it gets more seeds.
+const PROBES: u64 = 3;
+
 /// The simulator's figures are not held to anything by themselves: what they compare, the report shows.
 pub fn targets(_run: &Run) -> Vec<Target> {
     Vec::new()
@@ -100,11 +103,19 @@ fn jobs(plan: &Plan) -> Vec<Job> {
     let mut jobs = Vec::new();
     for &transport in ALL.iter().filter(|t| wanted(&plan.transports, t.name)) {
         for &loss in &plan.losses {
-            for number in 0..plan.seeds {
+            // The short form attacks only where the most is lost.
+            let attacked = !plan.quick || plan.losses.iter().all(|l| *l <= loss);
+            for number in 0..plan.seeds * PROBES {
                 let seed = plan.seed + number;
                 let mut add =
                     |experiment, at, cost, run: Box<dyn Fn() -> Figures + Send + Sync>| {
-                        if wanted(&plan.only, experiment) {
+                        let seeds = if experiment == "sim-probe" {
+                            plan.seeds * PROBES
+                        } else {
+                            plan.seeds
+                        };
+                        let here = attacked || experiment == "sim-network";
+                        if wanted(&plan.only, experiment) && here && number < seeds {
                             jobs.push(Job {
                                 experiment,
                                 transport,

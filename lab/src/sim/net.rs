@@ -231,6 +231,7 @@ impl Net {
             assert!(ends.ends[0].ready(), "not established in time");
         }
         net.fabric.real = true;
+        net.taps.fill(Tap::default());
         for circuit in 0..count {
             net.at(
                 START + layout.circuits[circuit].begins,

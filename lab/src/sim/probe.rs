@@ -25,7 +25,7 @@ use crate::rng::{Rng, mix};
 pub struct Size {
     /// Relays.
     pub relays: usize,
-    /// Circuits that are attacked, one after the other would be the same.
+    /// Circuits that are attacked, at the same time.
     pub victims: usize,
     /// Other clients.
     pub others: usize,
@@ -45,8 +45,8 @@ pub const FULL: Size = Size {
 pub const QUICK: Size = Size {
     relays: 14,
     victims: 4,
-    others: 50,
-    seconds: 8,
+    others: 40,
+    seconds: 10,
 };
 
 /// Time between probes.
@@ -62,7 +62,7 @@ struct Victim {
 
 fn prepare(size: Size, loss: f64, seed: u64) -> (Layout, Vec<Victim>) {
     let mut layout = Layout::relays(seed, size.relays, 20.0, 60.0, loss);
-    layout.populate(size.others, 6, 60, 5 * SECOND);
+    layout.populate(size.others, 4, 40, 10 * SECOND);
     let mut rng = Rng::new(mix(seed), 5);
     let mut victims = Vec::new();
     for _ in 0..size.victims {

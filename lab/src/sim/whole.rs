@@ -24,7 +24,7 @@ pub struct Size {
     pub seconds: usize,
 }
 
-/// The whole form: about as many circuits for each Mbit/s as Tor has.
+/// The whole form.
 pub const FULL: Size = Size {
     relays: 40,
     circuits: 2_000,
@@ -38,15 +38,16 @@ pub const QUICK: Size = Size {
     relays: 16,
     circuits: 300,
     rates: (6.0, 30.0),
-    warm: 4,
-    seconds: 16,
+    warm: 5,
+    seconds: 20,
 };
 
 /// The network of a seed.
 pub fn layout(size: Size, loss: f64, seed: u64) -> Layout {
     let mut layout = Layout::relays(seed, size.relays, size.rates.0, size.rates.1, loss);
-    // Of a hundred clients, five download without end, forty browse, the rest say little.
-    layout.populate(size.circuits, 5, 40, 5 * SECOND);
+    // Of a hundred clients, three download without end, thirty browse, the rest say little: relays are used to about
+    // two thirds.
+    layout.populate(size.circuits, 3, 30, 15 * SECOND);
     layout
 }
 
