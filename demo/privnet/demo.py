@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import fcntl
+import json
 import os
 import secrets
 import shutil
@@ -45,7 +46,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
                         help="how much the nodes write to NODE/tor.log (default notice)")  # fmt: skip
     parser.add_argument("--vanilla", action="store_true", help="no node is patched: tests the demo itself")
     parser.add_argument("--keep", action="store_true", help="leave the network up until Ctrl-C")
-    parser.add_argument("--build-only", action="store_true", help="build what a run needs, and stop")
+    parser.add_argument("--build-only", action="store_true", help="build what a run needs, print where it is as JSON, and stop")
     parser.add_argument("--tor", type=Path, metavar="PROGRAM", help="a patched Tor, instead of building one")
     parser.add_argument("--plain-tor", type=Path, metavar="PROGRAM",
                         help="an unpatched Tor with its tools, instead of building one")  # fmt: skip
@@ -109,6 +110,8 @@ class Run:
         """Returns what was wrong, nothing when all is right. Raises Failure when it cannot go on."""
         tools = await programs(self._options, self._progress)
         if self._options.build_only:
+            places = {"plain": tools.plain, "patched": tools.patched, "gencert": tools.gencert}
+            self._progress.text(json.dumps({name: str(place) for name, place in places.items()}))
             return []
         self.directory, self._lock = new_run_directory()
         prefix, self._claim = network.claim_addresses()

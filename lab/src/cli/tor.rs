@@ -13,12 +13,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 
 use super::signals::{Came, Signals};
-use crate::results::About;
 use crate::results::run::Writer;
+use crate::results::{About, Run};
 use crate::tor::experiments::Task;
 use crate::tor::plan::{Form, tasks};
 use crate::tor::programs::{Programs, Release};
 use crate::tor::runner::{Runner, Settings};
+use crate::tor::targets::targets;
 
 /// The paper's experiments on real Tor binaries, over emulated links. As root.
 #[derive(Args, Clone, Debug)]
@@ -59,6 +60,9 @@ pub struct Options {
     /// Where results go.
     #[arg(long, value_name = "FOLDER", default_value = "build/lab/tor")]
     out: PathBuf,
+    /// What happened to every packet of each experiment goes to this folder, as tables.
+    #[arg(long, value_name = "FOLDER")]
+    trace: Option<PathBuf>,
     /// Keep the logs of Tor.
     #[arg(long)]
     keep: bool,
@@ -83,10 +87,19 @@ fn facts(modern: Option<&Programs>, old: Option<&Programs>) -> BTreeMap<String, 
         Some(line.split_once(':')?.1.trim().to_string())
     });
     add("cpu", cpu);
-    add("cores", thread::available_parallelism().ok().map(|n| n.to_string()));
+    add(
+        "cores",
+        thread::available_parallelism().ok().map(|n| n.to_string()),
+    );
     add("kernel", first("/proc/sys/kernel/osrelease"));
-    add("tor", modern.and_then(|programs| Programs::version(programs.any())));
-    add("old_tor", old.and_then(|programs| Programs::version(programs.any())));
+    add(
+        "tor",
+        modern.and_then(|programs| Programs::version(programs.any())),
+    );
+    add(
+        "old_tor",
+        old.and_then(|programs| Programs::version(programs.any())),
+    );
     facts
 }
 
@@ -126,7 +139,12 @@ pub fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
         }
     }
     if !options.filter.is_empty() {
-        wanted.retain(|task| options.filter.iter().any(|text| describe(task).contains(text.as_str())));
+        wanted.retain(|task| {
+            options
+                .filter
+                .iter()
+                .any(|text| describe(task).contains(text.as_str()))
+        });
     }
     if wanted.is_empty() {
         return Err("no experiment has such a description; see --list".into());
@@ -138,13 +156,20 @@ pub fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
         repetitions: options.repetitions.unwrap_or(form.repetitions()).max(1),
         seed: options.seed,
         patched_lines: options.patched_lines.clone(),
+        trace: options.trace.clone(),
         keep: options.keep,
     };
     let minutes = Runner::estimate(&settings, &wanted) / 60.0;
     if options.list {
-        wanted.iter().for_each(|task| println!("{}", describe(task)));
+        wanted
+            .iter()
+            .for_each(|task| println!("{}", describe(task)));
     }
-    println!("{} experiments, {} times each: about {minutes:.0} minutes", wanted.len(), settings.repetitions);
+    println!(
+        "{} experiments, {} times each: about {minutes:.0} minutes",
+        wanted.len(),
+        settings.repetitions
+    );
     if options.list {
         return Ok(ExitCode::SUCCESS);
     }
@@ -152,11 +177,13 @@ pub fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     let signals = Signals::block()?;
     let ends = Arc::new(AtomicBool::new(false));
     let seen = ends.clone();
-    thread::Builder::new().name("signals".into()).spawn(move || {
-        while let Ok(Came::End(_)) = signals.wait(None) {
-            seen.store(true, Ordering::Relaxed);
-        }
-    })?;
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            while let Ok(Came::End(_)) = signals.wait(None) {
+                seen.store(true, Ordering::Relaxed);
+            }
+        })?;
     let about = About {
         command: std::env::args().collect(),
         began: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
@@ -166,7 +193,18 @@ pub fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     };
     let mut writer = Writer::new(&options.out, &about)?;
     let failed = Runner::new(settings, &mut writer, ends).run(&wanted)?;
-    println!("results: {}", options.out.join(crate::results::run::FILE).display());
+    // One that only shows that everything works has nothing to say about targets.
+    let run = Run::read(&options.out)?;
+    if form != Form::Smoke && options.filter.is_empty() && modern.is_some() {
+        let all = targets(&run);
+        all.iter().for_each(|target| println!("{}", target.line()));
+        let met = all.iter().filter(|target| target.is_met()).count();
+        println!("targets: {met} met, {} missed", all.len() - met);
+    }
+    println!(
+        "results: {}",
+        options.out.join(crate::results::run::FILE).display()
+    );
     if failed > 0 {
         eprintln!("lab: {failed} experiments could not be measured");
         return Ok(ExitCode::FAILURE);

@@ -52,7 +52,9 @@ impl Pinning {
             changed: Condvar::new(),
         });
         let seen = shared.clone();
-        let control = Control::connect(name, socket, move |control, event| seen.on_event(control, event))?;
+        let control = Control::connect(name, socket, move |control, event| {
+            seen.on_event(control, event)
+        })?;
         if release == Release::Old {
             // It says where streams come from, and reasons, only then.
             control.command("USEFEATURE EXTENDED_EVENTS VERBOSE_NAMES")?;
@@ -67,14 +69,24 @@ impl Pinning {
     /// If it is not built in time, and why.
     pub fn open(&self, fingerprints: &[&str], patience: Duration) -> io::Result<String> {
         let hops: Vec<String> = fingerprints.iter().map(|one| format!("${one}")).collect();
-        let reply = self.control.command(&format!("EXTENDCIRCUIT 0 {}", hops.join(",")))?;
-        let number = reply[0].split_whitespace().nth(1).unwrap_or_default().to_string();
+        let reply = self
+            .control
+            .command(&format!("EXTENDCIRCUIT 0 {}", hops.join(",")))?;
+        let number = reply[0]
+            .split_whitespace()
+            .nth(1)
+            .unwrap_or_default()
+            .to_string();
         let deadline = Instant::now() + patience;
         let mut state = self.shared.state.lock().expect("no panic");
         loop {
             match state.circuits.get(&number) {
                 Some(Fate::Built) => return Ok(number),
-                Some(Fate::Gone(reason)) => return Err(io::Error::other(format!("a circuit was not built: {reason}"))),
+                Some(Fate::Gone(reason)) => {
+                    return Err(io::Error::other(format!(
+                        "a circuit was not built: {reason}"
+                    )));
+                }
                 None => {}
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -86,7 +98,12 @@ impl Pinning {
                     format!("a circuit was not built in {} s", patience.as_secs()),
                 ));
             }
-            state = self.shared.changed.wait_timeout(state, left).expect("no panic").0;
+            state = self
+                .shared
+                .changed
+                .wait_timeout(state, left)
+                .expect("no panic")
+                .0;
         }
     }
 
@@ -97,7 +114,14 @@ impl Pinning {
 
     /// Why a circuit that was built is not there any more, if it is not.
     pub fn gone(&self, circuit: &str) -> Option<String> {
-        match self.shared.state.lock().expect("no panic").circuits.get(circuit) {
+        match self
+            .shared
+            .state
+            .lock()
+            .expect("no panic")
+            .circuits
+            .get(circuit)
+        {
             Some(Fate::Gone(reason)) => Some(reason.clone()),
             _ => None,
         }
@@ -112,14 +136,17 @@ impl Pinning {
     /// The stream that comes from `source` goes on `circuit`.
     pub fn expect(&self, source: SocketAddr, circuit: &str) {
         let mut state = self.shared.state.lock().expect("no panic");
-        state.expected.insert(source.to_string(), circuit.to_string());
+        state
+            .expected
+            .insert(source.to_string(), circuit.to_string());
     }
 }
 
 impl Shared {
     fn on_event(&self, control: &Control, event: &str) {
         let mut words = event.split_whitespace();
-        let (Some(kind), Some(number), Some(status)) = (words.next(), words.next(), words.next()) else {
+        let (Some(kind), Some(number), Some(status)) = (words.next(), words.next(), words.next())
+        else {
             return;
         };
         let values = keywords(event);
@@ -137,13 +164,17 @@ impl Shared {
             }
             ("CIRC", "FAILED" | "CLOSED") => {
                 if !matches!(state.circuits.get(number), Some(Fate::Gone(_))) {
-                    state.circuits.insert(number.to_string(), Fate::Gone(reason()));
+                    state
+                        .circuits
+                        .insert(number.to_string(), Fate::Gone(reason()));
                 }
             }
             ("STREAM", "NEW") => {
                 let source = values.get("SOURCE_ADDR").copied().unwrap_or_default();
                 if let Some(circuit) = state.expected.remove(source) {
-                    state.attached.insert(number.to_string(), source.to_string());
+                    state
+                        .attached
+                        .insert(number.to_string(), source.to_string());
                     let _ = control.send(&format!("ATTACHSTREAM {number} {circuit}"));
                 }
             }

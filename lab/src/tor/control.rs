@@ -44,10 +44,19 @@ impl Parser {
             }
             return Ok(None);
         }
-        let wrong = || io::Error::new(io::ErrorKind::InvalidData, format!("not the control protocol: {line:?}"));
-        let code: u16 = line.get(..3).and_then(|digits| digits.parse().ok()).ok_or_else(wrong)?;
+        let wrong = || {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("not the control protocol: {line:?}"),
+            )
+        };
+        let code: u16 = line
+            .get(..3)
+            .and_then(|digits| digits.parse().ok())
+            .ok_or_else(wrong)?;
         let kind = *line.as_bytes().get(3).ok_or_else(wrong)?;
-        self.lines.push(line.get(4..).ok_or_else(wrong)?.to_string());
+        self.lines
+            .push(line.get(4..).ok_or_else(wrong)?.to_string());
         match kind {
             b' ' => Ok(Some(Reply {
                 code,
@@ -65,7 +74,9 @@ impl Parser {
 
 /// The KEY=VALUE words of an event.
 pub fn keywords(line: &str) -> HashMap<&str, &str> {
-    line.split_whitespace().filter_map(|word| word.split_once('=')).collect()
+    line.split_whitespace()
+        .filter_map(|word| word.split_once('='))
+        .collect()
 }
 
 struct State {
@@ -104,17 +115,23 @@ impl Control {
             })),
         };
         let reading = control.clone();
-        thread::Builder::new().name(format!("control {name}")).spawn(move || {
-            let _ = reading.read(reader, &mut on_event);
-            let mut state = reading.state.lock().expect("no panic");
-            state.closed = true;
-            state.waiting.clear();
-        })?;
+        thread::Builder::new()
+            .name(format!("control {name}"))
+            .spawn(move || {
+                let _ = reading.read(reader, &mut on_event);
+                let mut state = reading.state.lock().expect("no panic");
+                state.closed = true;
+                state.waiting.clear();
+            })?;
         control.command("AUTHENTICATE")?;
         Ok(control)
     }
 
-    fn read(&self, mut reader: BufReader<UnixStream>, on_event: &mut dyn FnMut(&Control, &str)) -> io::Result<()> {
+    fn read(
+        &self,
+        mut reader: BufReader<UnixStream>,
+        on_event: &mut dyn FnMut(&Control, &str),
+    ) -> io::Result<()> {
         let mut parser = Parser::default();
         let mut line = Vec::new();
         loop {
@@ -174,7 +191,9 @@ impl Control {
                 Err(self.error(&format!("{verb}: {} {last}", reply.code)))
             }
             Err(RecvTimeoutError::Timeout) => Err(self.error(&format!("no answer to {verb}"))),
-            Err(RecvTimeoutError::Disconnected) => Err(self.error("it has closed its control connection")),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(self.error("it has closed its control connection"))
+            }
         }
     }
 
@@ -203,7 +222,10 @@ mod tests {
     fn replies_of_several_lines_and_with_data_come_as_one() {
         let mut parser = Parser::default();
         let lines = ["250+ns/all=", "r one", "..dots", ".", "250-more", "250 OK"];
-        let replies: Vec<_> = lines.iter().map(|line| parser.feed(line).unwrap()).collect();
+        let replies: Vec<_> = lines
+            .iter()
+            .map(|line| parser.feed(line).unwrap())
+            .collect();
         assert!(replies[..5].iter().all(Option::is_none));
         let reply = replies[5].clone().unwrap();
         assert_eq!(reply.code, 250);
@@ -220,7 +242,8 @@ mod tests {
 
     #[test]
     fn words_with_values_are_found() {
-        let values = keywords("STREAM 5 NEW 0 10.0.0.1:80 SOURCE_ADDR=127.0.0.1:40000 PURPOSE=USER");
+        let values =
+            keywords("STREAM 5 NEW 0 10.0.0.1:80 SOURCE_ADDR=127.0.0.1:40000 PURPOSE=USER");
         assert_eq!(values["SOURCE_ADDR"], "127.0.0.1:40000");
         assert_eq!(values.len(), 2);
     }

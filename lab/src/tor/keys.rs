@@ -23,20 +23,36 @@ pub fn private_directory(path: &Path) -> std::io::Result<()> {
 ///
 /// # Errors
 /// What Tor's tools say.
-pub fn make_authority(node: &mut Node, programs: &Programs, release: Release) -> Result<(), Box<dyn Error>> {
+pub fn make_authority(
+    node: &mut Node,
+    programs: &Programs,
+    release: Release,
+) -> Result<(), Box<dyn Error>> {
     let keys = node.directory.join("keys");
     private_directory(&keys)?;
     let certificate = keys.join("authority_certificate");
     let mut gencert = Command::new(&programs.gencert);
-    gencert.args(["--create-identity-key", "-m", "24", "--passphrase-fd", "0", "-a"]);
+    gencert.args([
+        "--create-identity-key",
+        "-m",
+        "24",
+        "--passphrase-fd",
+        "0",
+        "-a",
+    ]);
     gencert.arg(format!("{}:{DIR_PORT}", node.address));
     gencert.arg("-i").arg(keys.join("authority_identity_key"));
     gencert.arg("-s").arg(keys.join("authority_signing_key"));
     gencert.arg("-c").arg(&certificate);
     run(&mut gencert, Some(b"laboratory\n"))?;
     let text = fs::read_to_string(&certificate)?;
-    let found = text.lines().find_map(|line| line.strip_prefix("fingerprint "));
-    node.v3ident = found.ok_or("tor-gencert has made no certificate")?.trim().to_string();
+    let found = text
+        .lines()
+        .find_map(|line| line.strip_prefix("fingerprint "));
+    node.v3ident = found
+        .ok_or("tor-gencert has made no certificate")?
+        .trim()
+        .to_string();
 
     // An authority needs to be told its own fingerprint, so it is asked for with a placeholder first.
     let nothing = node.directory.join("no-torrc");
@@ -45,7 +61,12 @@ pub fn make_authority(node: &mut Node, programs: &Programs, release: Release) ->
     tor.arg("-f").arg(&nothing);
     tor.arg("--DataDirectory").arg(&node.directory);
     tor.args(["--Nickname", &node.name, "--ORPort", "1"]);
-    let placeholder = format!("{} {}:{DIR_PORT} {}", node.name, node.address, "0".repeat(40));
+    let placeholder = format!(
+        "{} {}:{DIR_PORT} {}",
+        node.name,
+        node.address,
+        "0".repeat(40)
+    );
     match release {
         Release::Modern => tor.args(["--hush", "--DirAuthority", &placeholder]),
         Release::Old => tor.args([
@@ -80,7 +101,11 @@ pub fn read_fingerprint(directory: &Path) -> Result<String, Box<dyn Error>> {
 fn run(command: &mut Command, input: Option<&[u8]>) -> Result<(), Box<dyn Error>> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut child = command
-        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdin(if input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -93,5 +118,10 @@ fn run(command: &mut Command, input: Option<&[u8]>) -> Result<(), Box<dyn Error>
         return Ok(());
     }
     let said = [output.stdout, output.stderr].concat();
-    Err(format!("{name}: {}\n{}", output.status, String::from_utf8_lossy(&said).trim()).into())
+    Err(format!(
+        "{name}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&said).trim()
+    )
+    .into())
 }

@@ -119,7 +119,9 @@ pub type Tell<'a> = &'a dyn Fn(&str);
 fn buffers() -> BTreeMap<String, String> {
     let names = ["net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"];
     let read = |name: &str| fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/")));
-    let found = names.into_iter().filter_map(|name| Some((name.to_string(), read(name).ok()?.trim().to_string())));
+    let found = names
+        .into_iter()
+        .filter_map(|name| Some((name.to_string(), read(name).ok()?.trim().to_string())));
     found.collect()
 }
 
@@ -130,8 +132,10 @@ fn topology(spec: &Spec) -> Topology {
         sysctl: buffers(),
         ..HostSettings::default()
     };
-    let mut hosts: Vec<HostSettings> =
-        [AUTHORITY, CLIENTS, DESTINATION].iter().map(|name| host(name, Kernel::Cubic)).collect();
+    let mut hosts: Vec<HostSettings> = [AUTHORITY, CLIENTS, DESTINATION]
+        .iter()
+        .map(|name| host(name, Kernel::Cubic))
+        .collect();
     let mut relays = Vec::new();
     for set in &spec.sets {
         for number in 1..=spec.relays {
@@ -166,7 +170,8 @@ impl Net {
         let emulator = Emulator::new(&topology(&spec))?.start()?;
         // Not below the project: paths of sockets have to be short.
         let unique = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-        let directory = std::env::temp_dir().join(format!("utcp-lab-{}-{unique}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("utcp-lab-{}-{unique}", std::process::id()));
         private_directory(&directory)?;
         let nodes = nodes(&spec, &emulator, &directory)?;
         let mut net = Net {
@@ -199,9 +204,16 @@ impl Net {
         }
         tell("keys of the authority");
         let release = self.spec.release;
-        let authority = self.nodes.iter_mut().find(|node| node.role == Role::Authority);
+        let authority = self
+            .nodes
+            .iter_mut()
+            .find(|node| node.role == Role::Authority);
         make_authority(authority.expect("there is one"), programs, release)?;
-        let authorities: Vec<&Node> = self.nodes.iter().filter(|node| node.role == Role::Authority).collect();
+        let authorities: Vec<&Node> = self
+            .nodes
+            .iter()
+            .filter(|node| node.role == Role::Authority)
+            .collect();
         for node in &self.nodes {
             let text = torrc(node, &authorities, release, self.spec.windows);
             fs::write(node.directory.join("torrc"), text)?;
@@ -213,7 +225,10 @@ impl Net {
         tell("the moment for a first vote");
         thread::sleep(Duration::from_secs_f64(wait));
         for node in self.nodes.clone() {
-            let program = programs.get(node.program).unwrap_or(programs.any()).to_path_buf();
+            let program = programs
+                .get(node.program)
+                .unwrap_or(programs.any())
+                .to_path_buf();
             self.launch(&node, &program)?;
         }
         tell("control connections");
@@ -230,7 +245,10 @@ impl Net {
         if self.spec.release == Release::Modern {
             command.arg("--hush");
         }
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
         // The home directory would be looked into.
         command.env("HOME", &node.directory);
         let child = self.emulator.spawn_in(&node.host, command)?;
@@ -270,17 +288,24 @@ impl Net {
         let control = loop {
             self.check_alive()?;
             let connected = if node.role == Role::Client {
-                Pinning::connect(&node.name, &node.control_socket(), self.spec.release).map(|client| {
-                    self.clients.push(client.clone());
-                    client.control
-                })
+                Pinning::connect(&node.name, &node.control_socket(), self.spec.release).map(
+                    |client| {
+                        self.clients.push(client.clone());
+                        client.control
+                    },
+                )
             } else {
                 Control::connect(&node.name, &node.control_socket(), |_, _| {})
             };
             match connected {
                 Ok(control) => break control,
                 Err(error) if Instant::now() > deadline => {
-                    return Err(format!("{} cannot be controlled: {error}\n{}", node.name, self.log(&node)).into());
+                    return Err(format!(
+                        "{} cannot be controlled: {error}\n{}",
+                        node.name,
+                        self.log(&node)
+                    )
+                    .into());
                 }
                 Err(_) => thread::sleep(Duration::from_millis(50)),
             }
@@ -303,15 +328,27 @@ impl Net {
                 return Ok(());
             };
             if Instant::now() > deadline {
-                let shown: Vec<String> = missing.iter().take(5).map(|(name, what)| format!("{name}: {what}")).collect();
-                return Err(format!("not ready after {} s: {}", PATIENCE.as_secs(), shown.join("; ")).into());
+                let shown: Vec<String> = missing
+                    .iter()
+                    .take(5)
+                    .map(|(name, what)| format!("{name}: {what}"))
+                    .collect();
+                return Err(format!(
+                    "not ready after {} s: {}",
+                    PATIENCE.as_secs(),
+                    shown.join("; ")
+                )
+                .into());
             }
             tell(&format!("{}: {}", first.0, first.1));
             // Nodes that asked before there was a consensus wait longer and longer until they ask again. Reloading makes
             // them forget that.
             if nudged.elapsed() > NUDGE {
                 nudged = Instant::now();
-                let consensus = self.nodes.iter().any(|n| n.role == Role::Authority && self.lacks_consensus(n).is_none());
+                let consensus = self
+                    .nodes
+                    .iter()
+                    .any(|n| n.role == Role::Authority && self.lacks_consensus(n).is_none());
                 for (name, _) in missing.iter().filter(|_| consensus) {
                     let _ = self.controls[name].command("SIGNAL RELOAD");
                 }
@@ -324,7 +361,9 @@ impl Net {
     fn missing(&self) -> Vec<(String, String)> {
         let mut missing = Vec::new();
         for node in &self.nodes {
-            let lack = self.lacks_consensus(node).or_else(|| self.lacks_descriptors(node));
+            let lack = self
+                .lacks_consensus(node)
+                .or_else(|| self.lacks_descriptors(node));
             if let Some(lack) = lack {
                 missing.push((node.name.clone(), lack));
                 if node.role == Role::Authority {
@@ -354,9 +393,16 @@ impl Net {
 
     fn lacks_descriptors(&self, node: &Node) -> Option<String> {
         let control = &self.controls[&node.name];
-        let relays = || self.nodes.iter().filter(|other| other.role == Role::Relay && other.name != node.name);
+        let relays = || {
+            self.nodes
+                .iter()
+                .filter(|other| other.role == Role::Relay && other.name != node.name)
+        };
         if node.role == Role::Client && self.spec.release == Release::Modern {
-            if control.info("status/enough-dir-info").is_ok_and(|answer| answer != "1") {
+            if control
+                .info("status/enough-dir-info")
+                .is_ok_and(|answer| answer != "1")
+            {
                 return Some("enough directory information".into());
             }
             let absent = relays().find(|other| {
@@ -423,11 +469,19 @@ impl Net {
     /// # Errors
     /// If it is not built, twice.
     pub fn circuit(&self, client: usize, path: &[String]) -> io::Result<String> {
-        let hops: Vec<&str> = path.iter().map(|name| self.node(name).fingerprint.as_str()).collect();
+        let hops: Vec<&str> = path
+            .iter()
+            .map(|name| self.node(name).fingerprint.as_str())
+            .collect();
         let client = &self.clients[client];
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.join(" - ")));
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.join(" - ")))
+        };
         // The first attempt may race with the connection that another one is just making.
-        client.open(&hops, BUILD_PATIENCE).or_else(|_| client.open(&hops, BUILD_PATIENCE)).map_err(named)
+        client
+            .open(&hops, BUILD_PATIENCE)
+            .or_else(|_| client.open(&hops, BUILD_PATIENCE))
+            .map_err(named)
     }
 
     /// Changes the link between two hosts, in both directions.
@@ -459,7 +513,9 @@ impl Net {
     /// If they cannot be asked.
     pub fn transports(&self, a: &str, b: &str) -> io::Result<(usize, usize)> {
         let other = self.node(b).address;
-        let tcp = super::sockets::connections(self.emulator.host(&self.node(a).host)?, other, OR_PORT)?.len();
+        let tcp =
+            super::sockets::connections(self.emulator.host(&self.node(a).host)?, other, OR_PORT)?
+                .len();
         if !self.node(a).is_patched_relay() {
             return Ok((tcp, 0));
         }
@@ -467,7 +523,10 @@ impl Net {
         let wanted = format!("{other}:");
         let ours = links.lines().filter(|line| {
             let words: Vec<&str> = line.split(' ').collect();
-            words.get(1).is_some_and(|address| address.starts_with(&wanted)) && words.get(2) == Some(&"utcp")
+            words
+                .get(1)
+                .is_some_and(|address| address.starts_with(&wanted))
+                && words.get(2) == Some(&"utcp")
         });
         Ok((tcp, ours.count()))
     }
@@ -488,7 +547,12 @@ fn nodes(spec: &Spec, emulator: &Running, directory: &Path) -> io::Result<Vec<No
             name,
         })
     };
-    let mut nodes = vec![node(AUTHORITY.into(), Role::Authority, Program::Vanilla, AUTHORITY)?];
+    let mut nodes = vec![node(
+        AUTHORITY.into(),
+        Role::Authority,
+        Program::Vanilla,
+        AUTHORITY,
+    )?];
     for set in &spec.sets {
         for number in 1..=spec.relays {
             let name = set.relay(number);
@@ -500,7 +564,12 @@ fn nodes(spec: &Spec, emulator: &Running, directory: &Path) -> io::Result<Vec<No
         }
     }
     for index in 0..spec.clients {
-        let mut client = node(format!("client{}", index + 1), Role::Client, Program::Vanilla, CLIENTS)?;
+        let mut client = node(
+            format!("client{}", index + 1),
+            Role::Client,
+            Program::Vanilla,
+            CLIENTS,
+        )?;
         client.socks_port = SOCKS_PORT + index as u16;
         nodes.push(client);
     }

@@ -1,7 +1,7 @@
 //! What a run measures, in which order.
 
 use super::experiments::shared::Loss;
-use super::experiments::{RATE_MBIT, Task, Work};
+use super::experiments::{RATE_MBIT, Task, Work, mixed};
 use super::network::{Kernel, Set};
 use super::programs::{Program, Programs, Release};
 use super::session::Lengths;
@@ -63,7 +63,11 @@ fn sets(form: Form, programs: &Programs, release: Release, windows: Windows) -> 
 
 /// Losses of Experiment 1.
 fn losses(form: Form, is_main: bool) -> Vec<Loss> {
-    let loss = |shared, remaining, rate| Loss { shared, remaining, rate };
+    let loss = |shared, remaining, rate| Loss {
+        shared,
+        remaining,
+        rate,
+    };
     let limited = |shared, remaining| loss(shared, remaining, RATE_MBIT);
     match form {
         Form::Full => vec![
@@ -78,7 +82,12 @@ fn losses(form: Form, is_main: bool) -> Vec<Loss> {
             loss(0.0, 0.0, 10.0),
             loss(0.1, 0.0, 10.0),
         ],
-        Form::Quick if is_main => vec![limited(0.0, 0.0), limited(0.0, 0.1), limited(0.1, 0.0), limited(1.0, 0.0)],
+        Form::Quick if is_main => vec![
+            limited(0.0, 0.0),
+            limited(0.0, 0.1),
+            limited(0.1, 0.0),
+            limited(1.0, 0.0),
+        ],
         Form::Quick => vec![limited(0.0, 0.0), limited(0.1, 0.0)],
         Form::Smoke => vec![limited(1.0, 0.0)],
     }
@@ -109,6 +118,32 @@ pub fn tasks(form: Form, programs: &Programs, release: Release) -> Vec<Task> {
         for loss in losses(form, is_main) {
             for &set in &sets {
                 add(set, Work::Shared(loss));
+            }
+        }
+        if form != Form::Full && !is_main && release == Release::Modern {
+            continue;
+        }
+        for work in [
+            Work::Queues,
+            Work::Picture,
+            Work::Web,
+            Work::Volume,
+            Work::Relays,
+        ] {
+            for &set in sets
+                .iter()
+                .filter(|set| form == Form::Full || set.kernel == Kernel::Cubic)
+            {
+                add(set, work.clone());
+            }
+        }
+        let mixed = mixed::sets();
+        if mixed.iter().all(|set| sets.contains(set)) {
+            for patched in 0..=mixed::PLACES {
+                // The short forms leave out what lies between.
+                if form == Form::Full || form == Form::Quick || patched == mixed::PLACES / 2 {
+                    add(mixed[0], Work::Mixed(patched));
+                }
             }
         }
     }

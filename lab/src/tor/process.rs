@@ -26,7 +26,12 @@ impl Usage {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The name may hold anything, and ends with the last parenthesis.
         let after = stat.rsplit_once(") ").ok_or_else(|| wrong("stat"))?.1;
-        let ticks: Vec<u64> = after.split(' ').skip(11).take(2).filter_map(|word| word.parse().ok()).collect();
+        let ticks: Vec<u64> = after
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .filter_map(|word| word.parse().ok())
+            .collect();
         if ticks.len() != 2 {
             return Err(wrong("stat"));
         }

@@ -59,7 +59,10 @@ impl Programs {
     ///
     /// # Errors
     /// If one is not there.
-    pub fn named(vanilla: Option<&Path>, patched: Option<&Path>) -> Result<Option<Programs>, Box<dyn Error>> {
+    pub fn named(
+        vanilla: Option<&Path>,
+        patched: Option<&Path>,
+    ) -> Result<Option<Programs>, Box<dyn Error>> {
         let all: Vec<&Path> = [vanilla, patched].into_iter().flatten().collect();
         let Some(any) = all.first() else {
             return Ok(None);
@@ -94,7 +97,9 @@ impl Programs {
             .map_err(|error| format!("demo/run: {error}"))?;
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
-            return Err(format!("demo/run --build-only: {}\n{}", output.status, text.trim()).into());
+            return Err(
+                format!("demo/run --build-only: {}\n{}", output.status, text.trim()).into(),
+            );
         }
         let line = text.lines().find(|line| line.starts_with('{'));
         let line = line.ok_or("demo/run --build-only does not say where the programs are")?;
@@ -125,16 +130,28 @@ impl Programs {
         let output = Command::new(program).arg("--version").output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout);
         // 0.2.0.35 logs before.
-        let line = text.lines().find(|line| line.contains("Tor version") || line.contains("Tor v"))?;
+        let line = text
+            .lines()
+            .find(|line| line.contains("Tor version") || line.contains("Tor v"))?;
         let words = line.split_whitespace().find(|word| {
-            word.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit()) && word.contains('.')
+            word.trim_start_matches('v')
+                .starts_with(|c: char| c.is_ascii_digit())
+                && word.contains('.')
         })?;
-        Some(words.trim_start_matches('v').trim_end_matches('.').to_string())
+        Some(
+            words
+                .trim_start_matches('v')
+                .trim_end_matches('.')
+                .to_string(),
+        )
     }
 }
 
 fn gencert(program: &Path) -> Option<PathBuf> {
     let folder = program.parent()?;
-    let places = [folder.join("tor-gencert"), folder.join("../tools/tor-gencert")];
+    let places = [
+        folder.join("tor-gencert"),
+        folder.join("../tools/tor-gencert"),
+    ];
     places.into_iter().find(|place| place.is_file())
 }

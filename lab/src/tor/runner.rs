@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,11 +11,12 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::experiments::shared::CLIENT_COUNT;
-use super::experiments::{DELAY_MS, RATE_MBIT, Task};
+use super::experiments::{DELAY_MS, RATE_MBIT, Task, Work};
 use super::network::{Net, Set, Spec};
 use super::programs::{Programs, Release};
 use super::session::{Lengths, Session};
 use super::torrc::Windows;
+use crate::emulate::record::Wanted;
 use crate::emulate::{Accuracy, LinkSettings, Load};
 use crate::results::run::Writer;
 use crate::results::{Outcome, Series};
@@ -25,6 +27,8 @@ const RELAYS: usize = 6;
 const QUEUE_OCTETS: u64 = 250_000;
 /// Attempts at an experiment that the emulator spoilt.
 const ATTEMPTS: u32 = 3;
+/// Links between a client and its third relay, each of which carries everything.
+const HOPS: f64 = 3.0;
 /// How long the start of a network takes, about.
 const START_S: f64 = 45.0;
 
@@ -43,6 +47,8 @@ pub struct Settings {
     pub seed: u64,
     /// Lines for the torrc of patched relays.
     pub patched_lines: Vec<String>,
+    /// Tables of packets go there.
+    pub trace: Option<PathBuf>,
     /// Logs of networks stay.
     pub keep: bool,
 }
@@ -78,8 +84,14 @@ impl<'a> Runner<'a> {
 
     /// How long tasks take, in seconds.
     pub fn estimate(settings: &Settings, tasks: &[Task]) -> f64 {
-        let each: f64 = tasks.iter().map(|task| task.seconds(&settings.lengths)).sum();
-        let mut networks: Vec<(Release, Windows)> = tasks.iter().map(|task| (task.release, task.windows)).collect();
+        let each: f64 = tasks
+            .iter()
+            .map(|task| task.seconds(&settings.lengths))
+            .sum();
+        let mut networks: Vec<(Release, Windows)> = tasks
+            .iter()
+            .map(|task| (task.release, task.windows))
+            .collect();
         networks.sort_unstable();
         networks.dedup();
         each * f64::from(settings.repetitions) + networks.len() as f64 * START_S
@@ -90,10 +102,14 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// If a network does not start, results cannot be written, or everything is to end.
     pub fn run(&mut self, tasks: &[Task]) -> Result<u32, Box<dyn Error>> {
-        self.bar.set_length(Self::estimate(&self.settings, tasks) as u64);
+        self.bar
+            .set_length(Self::estimate(&self.settings, tasks) as u64);
         let mut networks: BTreeMap<(Release, Windows), Vec<Task>> = BTreeMap::new();
         for task in tasks {
-            networks.entry((task.release, task.windows)).or_default().push(task.clone());
+            networks
+                .entry((task.release, task.windows))
+                .or_default()
+                .push(task.clone());
         }
         for ((release, windows), tasks) in networks {
             self.network(release, windows, &tasks)?;
@@ -102,7 +118,12 @@ impl<'a> Runner<'a> {
         Ok(self.failed)
     }
 
-    fn network(&mut self, release: Release, windows: Windows, tasks: &[Task]) -> Result<(), Box<dyn Error>> {
+    fn network(
+        &mut self,
+        release: Release,
+        windows: Windows,
+        tasks: &[Task],
+    ) -> Result<(), Box<dyn Error>> {
         let mut sets: Vec<Set> = tasks.iter().flat_map(Task::sets).collect();
         sets.sort_unstable();
         sets.dedup();
@@ -132,8 +153,7 @@ impl<'a> Runner<'a> {
             self.say(&format!("logs stay in {}", place.display()));
         }
         self.bar.inc(START_S as u64);
-        let accuracy = net.emulator.accuracy(Load { mbit: 3.0 * RATE_MBIT, seconds: 3.0 })?;
-        self.say(&format!("{accuracy}"));
+        let accuracy = self.exactness(&mut net)?;
         self.accuracy(release, windows, &accuracy)?;
         let mut session = Session::new(net, self.settings.lengths, self.ends.clone())?;
         for repetition in 1..=self.settings.repetitions {
@@ -145,10 +165,18 @@ impl<'a> Runner<'a> {
     }
 
     fn start(&self, spec: &Spec, programs: &Programs) -> Result<Net, Box<dyn Error>> {
-        let sets: Vec<String> =
-            spec.sets.iter().map(|set| format!("{}/{}", set.program.name(), set.kernel.name())).collect();
+        let sets: Vec<String> = spec
+            .sets
+            .iter()
+            .map(|set| format!("{}/{}", set.program.name(), set.kernel.name()))
+            .collect();
         let tell = |what: &str| self.bar.set_message(format!("the network starts: {what}"));
-        let describe = format!("{} relays each of {}, {}", spec.relays, sets.join(", "), spec.windows.name());
+        let describe = format!(
+            "{} relays each of {}, {}",
+            spec.relays,
+            sets.join(", "),
+            spec.windows.name()
+        );
         let mut attempt = 1;
         loop {
             match Net::start(spec.clone(), programs, &tell) {
@@ -166,8 +194,45 @@ impl<'a> Runner<'a> {
         }
     }
 
+    /// Measures how exact the emulator is at the load of experiments: again if it was not, the machine may have been busy.
+    /// Whether an experiment counts is decided by how late packets were during it.
+    fn exactness(&self, net: &mut Net) -> Result<Accuracy, Box<dyn Error>> {
+        let mut attempt = 1;
+        loop {
+            let load = Load {
+                mbit: HOPS * RATE_MBIT,
+                seconds: 3.0,
+            };
+            let accuracy = net.emulator.accuracy(load)?;
+            let verdict = if accuracy.is_met() {
+                "exact"
+            } else {
+                "NOT EXACT"
+            };
+            self.say(&format!(
+                "emulator beside {:.0} Mbit/s: RTT error p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms; {:.1} of {:.1} Mbit/s \
+                 carried: {verdict}",
+                accuracy.carried_load_mbit,
+                accuracy.rtt_error.p50,
+                accuracy.rtt_error.p99,
+                accuracy.rtt_error.p999,
+                accuracy.rate_carried_mbit,
+                accuracy.rate_set_mbit,
+            ));
+            if accuracy.is_met() || attempt == ATTEMPTS {
+                return Ok(accuracy);
+            }
+            attempt += 1;
+        }
+    }
+
     /// The emulator's own accuracy at the load of experiments, as an outcome.
-    fn accuracy(&mut self, release: Release, windows: Windows, accuracy: &Accuracy) -> io::Result<()> {
+    fn accuracy(
+        &mut self,
+        release: Release,
+        windows: Windows,
+        accuracy: &Accuracy,
+    ) -> io::Result<()> {
         let release = match release {
             Release::Modern => "0.4.9",
             Release::Old => "0.2.0.35",
@@ -184,40 +249,94 @@ impl<'a> Runner<'a> {
             variant: format!("network of {release}, {}", windows.name()),
             at: [("load_mbit".to_string(), accuracy.carried_load_mbit)].into(),
             repetition: 1,
-            figures: figures.into_iter().map(|(name, value)| (name.to_string(), value)).collect(),
+            figures: figures
+                .into_iter()
+                .map(|(name, value)| (name.to_string(), value))
+                .collect(),
             refused: None,
         })
     }
 
-    fn task(&mut self, session: &mut Session, task: &Task, repetition: u32) -> Result<(), Box<dyn Error>> {
+    fn begin_trace(&self, session: &mut Session, task: &Task, repetition: u32) -> io::Result<()> {
+        let Some(folder) = &self.settings.trace else {
+            return Ok(());
+        };
+        // It keeps a trace of its own.
+        if task.work == Work::Picture {
+            return Ok(());
+        }
+        std::fs::create_dir_all(folder)?;
         let place = crate::results::record::place(&task.at());
-        let name = format!("{} | {} | {place} | {repetition}", task.experiment(), task.variant());
+        let name = format!(
+            "{} {} {place} {repetition}.csv",
+            task.experiment(),
+            task.variant()
+        );
+        let file = folder.join(name.replace([' ', ','], "-"));
+        session.net.emulator.record(&Wanted {
+            trace: Some(file),
+            captures: None,
+        })
+    }
+
+    fn task(
+        &mut self,
+        session: &mut Session,
+        task: &Task,
+        repetition: u32,
+    ) -> Result<(), Box<dyn Error>> {
+        let place = crate::results::record::place(&task.at());
+        let name = format!(
+            "{} | {} | {place} | {repetition}",
+            task.experiment(),
+            task.variant()
+        );
         for attempt in 1..=ATTEMPTS {
             self.bar.set_message(name.clone());
-            let measured = task.run(session);
+            self.begin_trace(session, task, repetition)?;
+            let measured = task.run(
+                session,
+                self.settings.seed.wrapping_add(u64::from(repetition)),
+            );
+            session.net.emulator.end_record()?;
             if self.ends.load(Ordering::Relaxed) {
                 return Err("interrupted".into());
             }
             let (results, refused) = match measured {
-                Ok((results, verdict)) if verdict.overloaded => (results, Some(verdict.to_string())),
+                Ok((results, verdict)) if verdict.overloaded => {
+                    (results, Some(verdict.to_string()))
+                }
                 Ok((results, _)) => (results, None),
                 Err(error) => {
                     session.net.check_alive()?;
                     (Vec::new(), Some(error.to_string()))
                 }
             };
-            let results = if results.is_empty() { vec![Default::default()] } else { results };
+            let results = if results.is_empty() {
+                vec![Default::default()]
+            } else {
+                results
+            };
             for part in results {
                 let mut at = task.at();
                 at.extend(part.at);
                 let measured = part.measured;
-                let shown: Vec<String> =
-                    task.main_figures().iter().filter_map(|f| Some(format!("{f} {:.4}", measured.figures.get(*f)?))).collect();
+                let shown: Vec<String> = task
+                    .main_figures()
+                    .iter()
+                    .filter_map(|f| Some(format!("{f} {:.4}", measured.figures.get(*f)?)))
+                    .collect();
                 let place = crate::results::record::place(&at);
-                let name = format!("{} | {} | {place} | {repetition}", task.experiment(), task.variant());
+                let name = format!(
+                    "{} | {} | {place} | {repetition}",
+                    task.experiment(),
+                    task.variant()
+                );
                 match &refused {
                     None => self.say(&format!("{name}: {}", shown.join(", "))),
-                    Some(reason) => self.say(&format!("{name}: refused: {reason} ({})", shown.join(", "))),
+                    Some(reason) => {
+                        self.say(&format!("{name}: refused: {reason} ({})", shown.join(", ")))
+                    }
                 }
                 for series in measured.series.into_iter().filter(|_| refused.is_none()) {
                     self.writer.series(Series {

@@ -83,7 +83,10 @@ impl Request {
             2 => Ok(Request::Echo),
             3 => Ok(Request::Object(value)),
             4 => Ok(Request::Bursts(value)),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "nobody asks for that")),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "nobody asks for that",
+            )),
         }
     }
 }
@@ -110,22 +113,24 @@ impl Server {
         let open = Arc::new(Mutex::new(Vec::new()));
         let address = listener.local_addr()?;
         let (ends_too, open_too) = (ends.clone(), open.clone());
-        let accepting = thread::Builder::new().name("server".into()).spawn(move || {
-            while !ends_too.load(Ordering::Relaxed) {
-                match listener.accept() {
-                    Ok((stream, _)) => {
-                        if let Ok(other) = stream.try_clone() {
-                            open_too.lock().expect("no panic").push(other);
+        let accepting = thread::Builder::new()
+            .name("server".into())
+            .spawn(move || {
+                while !ends_too.load(Ordering::Relaxed) {
+                    match listener.accept() {
+                        Ok((stream, _)) => {
+                            if let Ok(other) = stream.try_clone() {
+                                open_too.lock().expect("no panic").push(other);
+                            }
+                            thread::spawn(move || {
+                                // Clients go away whenever they have enough.
+                                let _ = serve(stream, clock);
+                            });
                         }
-                        thread::spawn(move || {
-                            // Clients go away whenever they have enough.
-                            let _ = serve(stream, clock);
-                        });
+                        Err(_) => wait_readable(&listener, Duration::from_millis(100)),
                     }
-                    Err(_) => wait_readable(&listener, Duration::from_millis(100)),
                 }
-            }
-        })?;
+            })?;
         Ok(Server {
             address,
             ends,
@@ -149,7 +154,10 @@ impl Drop for Server {
 
 fn wait_readable(listener: &TcpListener, most: Duration) {
     let mut descriptors = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-    let _ = poll(&mut descriptors, PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX));
+    let _ = poll(
+        &mut descriptors,
+        PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX),
+    );
 }
 
 fn stamp(cells: &mut [u8], clock: Clock) {
@@ -229,7 +237,12 @@ mod tests {
 
     #[test]
     fn requests_are_what_they_were() {
-        for request in [Request::Stamps(5), Request::Echo, Request::Object(1 << 40), Request::Bursts(7)] {
+        for request in [
+            Request::Stamps(5),
+            Request::Echo,
+            Request::Object(1 << 40),
+            Request::Bursts(7),
+        ] {
             assert_eq!(Request::decode(request.encode()).unwrap(), request);
         }
         assert!(Request::decode([9; 16]).is_err());
@@ -238,7 +251,8 @@ mod tests {
     #[test]
     fn the_server_stamps_echoes_and_sends_objects() {
         let clock = Clock::start();
-        let server = Server::start(&Host::here().unwrap(), Ipv4Addr::new(127, 79, 3, 1), clock).unwrap();
+        let server =
+            Server::start(&Host::here().unwrap(), Ipv4Addr::new(127, 79, 3, 1), clock).unwrap();
         let ask = |request: Request| {
             let mut stream = TcpStream::connect(server.address).unwrap();
             stream.write_all(&request.encode()).unwrap();

@@ -80,9 +80,22 @@ impl Measured {
         if delays.is_empty() {
             return;
         }
-        self.set(&format!("{name}_ms"), delays.iter().sum::<f64>() / delays.len() as f64);
+        self.set(
+            &format!("{name}_ms"),
+            delays.iter().sum::<f64>() / delays.len() as f64,
+        );
         for (part, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
             self.set(&format!("{name}_{part}_ms"), quantile(delays, share));
+        }
+    }
+
+    /// Adds `delay_ratio`: `delay_ms` over `base_ms`, if there are both.
+    pub fn set_ratio(&mut self) {
+        if let (Some(delay), Some(base)) =
+            (self.figures.get("delay_ms"), self.figures.get("base_ms"))
+        {
+            let ratio = delay / base;
+            self.set("delay_ratio", ratio);
         }
     }
 
@@ -224,8 +237,16 @@ impl Session {
         let verdict = self.net.emulator.verdict()?;
         let now = self.net.emulator.counters()?;
         let mut sums = [0u64; 3];
-        for link in now.links.iter().filter(|link| link.from != DESTINATION && link.to != DESTINATION) {
-            let before = self.counted.links.iter().find(|old| old.from == link.from && old.to == link.to);
+        for link in now
+            .links
+            .iter()
+            .filter(|link| link.from != DESTINATION && link.to != DESTINATION)
+        {
+            let before = self
+                .counted
+                .links
+                .iter()
+                .find(|old| old.from == link.from && old.to == link.to);
             let before = before.map(|old| old.counters).unwrap_or_default();
             sums[0] += link.counters.entered - before.entered;
             sums[1] += link.counters.lost - before.lost;
@@ -247,8 +268,13 @@ impl Session {
     pub fn circuits(&self, wanted: &[(usize, Vec<String>)]) -> io::Result<Vec<String>> {
         let net = &self.net;
         thread::scope(|scope| {
-            let all: Vec<_> = wanted.iter().map(|(client, path)| scope.spawn(|| net.circuit(*client, path))).collect();
-            all.into_iter().map(|one| one.join().expect("it does not panic")).collect()
+            let all: Vec<_> = wanted
+                .iter()
+                .map(|(client, path)| scope.spawn(|| net.circuit(*client, path)))
+                .collect();
+            all.into_iter()
+                .map(|one| one.join().expect("it does not panic"))
+                .collect()
         })
     }
 
@@ -263,8 +289,14 @@ impl Session {
     ///
     /// # Errors
     /// If there are no such hosts.
-    pub fn set_links(&mut self, pairs: &[(String, String)], settings: &LinkSettings) -> io::Result<()> {
-        pairs.iter().try_for_each(|(a, b)| self.net.set_link(a, b, settings))
+    pub fn set_links(
+        &mut self,
+        pairs: &[(String, String)],
+        settings: &LinkSettings,
+    ) -> io::Result<()> {
+        pairs
+            .iter()
+            .try_for_each(|(a, b)| self.net.set_link(a, b, settings))
     }
 }
 

@@ -27,13 +27,21 @@ pub struct Connection {
 /// If `ss` is not there.
 pub fn connections(host: &Host, peer: Ipv4Addr, port: u16) -> io::Result<Vec<Connection>> {
     let filter = format!("dst {peer} and ( sport = :{port} or dport = :{port} )");
-    let work = move || Command::new("ss").args(["-tinmOH", "state", "established"]).arg(filter).output();
+    let work = move || {
+        Command::new("ss")
+            .args(["-tinmOH", "state", "established"])
+            .arg(filter)
+            .output()
+    };
     let output = host.spawn(work).join().expect("it does not panic")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
         return Err(io::Error::other(format!("ss: {said}")));
     }
-    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(parse).collect())
+    Ok(String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(parse)
+        .collect())
 }
 
 /// One line of `ss -tinmOH`.
@@ -41,17 +49,23 @@ fn parse(line: &str) -> Option<Connection> {
     let mut words = line.split_whitespace();
     let queued = words.nth(1)?.parse().ok()?;
     let value = |name: &str| {
-        let word = line.split_whitespace().find_map(|word| word.strip_prefix(name))?;
+        let word = line
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix(name))?;
         word.parse::<u64>().ok()
     };
     let retransmits = line.split_whitespace().find_map(|word| {
         let (_, total) = word.strip_prefix("retrans:")?.split_once('/')?;
         total.parse().ok()
     });
-    let memory = line.split_whitespace().find_map(|word| word.strip_prefix("skmem:("));
+    let memory = line
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("skmem:("));
     let memory = |name: &str| {
         let fields = memory?.trim_end_matches(')').split(',');
-        fields.filter_map(|field| field.strip_prefix(name)).find_map(|v| v.parse::<u64>().ok())
+        fields
+            .filter_map(|field| field.strip_prefix(name))
+            .find_map(|v| v.parse::<u64>().ok())
     };
     // The kernel asks for a third of the buffer to be free: sk_stream_is_writeable().
     let is_writable = match (memory("tb"), memory("w")) {

@@ -69,7 +69,11 @@ impl Voting {
         let interval = self.first_interval as f64;
         let vote = interval - 2.0 * self.first_delay as f64;
         let left = (vote - wall).rem_euclid(interval);
-        if left >= needed { 0.0 } else { left + interval - vote }
+        if left >= needed {
+            0.0
+        } else {
+            left + interval - vote
+        }
     }
 }
 

@@ -29,7 +29,13 @@ pub struct Sample {
 ///
 /// # Errors
 /// Why the stream was not attached, or what SOCKS says.
-pub fn connect(net: &Net, client: usize, circuit: &str, server: SocketAddr, request: Request) -> io::Result<TcpStream> {
+pub fn connect(
+    net: &Net,
+    client: usize,
+    circuit: &str,
+    server: SocketAddr,
+    request: Request,
+) -> io::Result<TcpStream> {
     let port = net.socks_port(client);
     let host = net.emulator.host(CLIENTS)?;
     let make = move || TcpStream::connect((Ipv4Addr::LOCALHOST, port));
@@ -41,7 +47,10 @@ pub fn connect(net: &Net, client: usize, circuit: &str, server: SocketAddr, requ
     outcome.map_err(|error| {
         let why = pinning.detached(source).or_else(|| pinning.gone(circuit));
         let why = why.map_or(String::new(), |why| format!(" ({why})"));
-        io::Error::new(error.kind(), format!("a stream of client{}: {error}{why}", client + 1))
+        io::Error::new(
+            error.kind(),
+            format!("a stream of client{}: {error}{why}", client + 1),
+        )
     })
 }
 
@@ -107,7 +116,11 @@ impl Flow {
                 }
             }));
         }
-        Ok(Flow { stream, ends, threads })
+        Ok(Flow {
+            stream,
+            ends,
+            threads,
+        })
     }
 
     /// Ends it; gives everything that arrived.
@@ -144,7 +157,14 @@ impl Drop for Flow {
 }
 
 /// Receives stamped cells: one sample for whatever was there at once, with the delay of its last whole cell.
-pub fn receive(net: &Net, client: usize, circuit: &str, server: &Server, request: Request, clock: Clock) -> io::Result<Flow> {
+pub fn receive(
+    net: &Net,
+    client: usize,
+    circuit: &str,
+    server: &Server,
+    request: Request,
+    clock: Clock,
+) -> io::Result<Flow> {
     let stream = connect(net, client, circuit, server.address, request)?;
     let work = move |mut stream: TcpStream, ends: Arc<AtomicBool>| {
         let mut samples = Vec::new();
@@ -153,7 +173,12 @@ pub fn receive(net: &Net, client: usize, circuit: &str, server: &Server, request
         loop {
             let count = match stream.read(&mut buffer) {
                 Ok(0) if ends.load(Ordering::Relaxed) => return Ok(samples),
-                Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "a download ended early")),
+                Ok(0) => {
+                    return Err(io::Error::new(
+                        ErrorKind::UnexpectedEof,
+                        "a download ended early",
+                    ));
+                }
                 Ok(count) => count,
                 Err(_) if ends.load(Ordering::Relaxed) => return Ok(samples),
                 Err(error) => return Err(error),
@@ -204,7 +229,14 @@ impl Stamps {
 }
 
 /// Sends a small message every so often, whatever becomes of those before, and measures how long its echo takes.
-pub fn probe(net: &Net, client: usize, circuit: &str, server: &Server, every: Duration, clock: Clock) -> io::Result<Flow> {
+pub fn probe(
+    net: &Net,
+    client: usize,
+    circuit: &str,
+    server: &Server,
+    every: Duration,
+    clock: Clock,
+) -> io::Result<Flow> {
     let stream = connect(net, client, circuit, server.address, Request::Echo)?;
     let send = move |mut stream: TcpStream, ends: Arc<AtomicBool>| {
         let mut due = Instant::now();
@@ -255,16 +287,32 @@ pub const SIZES: [(u64, u64); 3] = [(50_000, 60), (1_000_000, 30), (5_000_000, 1
 ///
 /// # Errors
 /// If it does not arrive whole.
-pub fn visit(net: &Net, client: usize, circuit: &str, server: &Server, octets: u64, clock: Clock) -> io::Result<Visit> {
+pub fn visit(
+    net: &Net,
+    client: usize,
+    circuit: &str,
+    server: &Server,
+    octets: u64,
+    clock: Clock,
+) -> io::Result<Visit> {
     let at = clock.seconds();
-    let mut stream = connect(net, client, circuit, server.address, Request::Object(octets))?;
+    let mut stream = connect(
+        net,
+        client,
+        circuit,
+        server.address,
+        Request::Object(octets),
+    )?;
     let mut buffer = vec![0; 64 * 1024];
     let mut first_ms = 0.0;
     let mut got = 0;
     while got < octets {
         let count = stream.read(&mut buffer)?;
         if count == 0 {
-            return Err(io::Error::new(ErrorKind::UnexpectedEof, "an object ended early"));
+            return Err(io::Error::new(
+                ErrorKind::UnexpectedEof,
+                "an object ended early",
+            ));
         }
         if got == 0 {
             first_ms = (clock.seconds() - at) * 1e3;
@@ -309,7 +357,10 @@ mod tests {
         }
         for step in [1, 7, 8, 497, 498, 499, 1448, 100_000] {
             let mut stamps = Stamps::default();
-            let found: Vec<u64> = data.chunks(step).filter_map(|part| stamps.feed(part)).collect();
+            let found: Vec<u64> = data
+                .chunks(step)
+                .filter_map(|part| stamps.feed(part))
+                .collect();
             assert_eq!(found.last(), Some(&50), "{step}");
             assert!(found.is_sorted());
             if step <= CELL {

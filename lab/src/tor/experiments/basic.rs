@@ -21,12 +21,26 @@ pub fn run(session: &mut Session, set: Set) -> Result<(Measured, Verdict), Box<d
     let circuits = session.circuits(&wanted)?;
     session.begin_counting()?;
     let lengths = session.lengths;
-    let quiet = probe(&session.net, 0, &circuits[0], &session.server, PROBE_EVERY, session.clock)?;
+    let quiet = probe(
+        &session.net,
+        0,
+        &circuits[0],
+        &session.server,
+        PROBE_EVERY,
+        session.clock,
+    )?;
     // The first probe waits for the stream.
     session.sleep(0.5)?;
     let base = session.window(lengths.idle)?;
     session.sleep(0.3)?;
-    let bulk = receive(&session.net, 1, &circuits[1], &session.server, Request::Stamps(0), session.clock)?;
+    let bulk = receive(
+        &session.net,
+        1,
+        &circuits[1],
+        &session.server,
+        Request::Stamps(0),
+        session.clock,
+    )?;
     session.sleep(lengths.settle)?;
     let busy = session.window(lengths.measure)?;
     session.grace()?;
@@ -39,9 +53,6 @@ pub fn run(session: &mut Session, set: Set) -> Result<(Measured, Verdict), Box<d
     measured.set_delays("delay", &busy.delays(&quiet));
     measured.set_delays("bulk_delay", &busy.delays(&bulk));
     measured.set("bulk_mbit", busy.mbit(&bulk));
-    if let (Some(delay), Some(base)) = (measured.figures.get("delay_ms"), measured.figures.get("base_ms")) {
-        let ratio = delay / base;
-        measured.set("delay_ratio", ratio);
-    }
+    measured.set_ratio();
     Ok((measured, verdict))
 }

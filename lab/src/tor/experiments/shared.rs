@@ -69,7 +69,11 @@ pub fn set_loss(session: &mut Session, set: Set, loss: Loss) -> Result<(), Box<d
 ///
 /// # Errors
 /// If circuits or streams fail.
-pub fn run(session: &mut Session, set: Set, loss: Loss) -> Result<(Measured, Verdict), Box<dyn Error>> {
+pub fn run(
+    session: &mut Session,
+    set: Set,
+    loss: Loss,
+) -> Result<(Measured, Verdict), Box<dyn Error>> {
     let outcome = measure(session, set, loss);
     let plain = Loss {
         rate: super::RATE_MBIT,
@@ -79,22 +83,41 @@ pub fn run(session: &mut Session, set: Set, loss: Loss) -> Result<(Measured, Ver
     outcome
 }
 
-fn measure(session: &mut Session, set: Set, loss: Loss) -> Result<(Measured, Verdict), Box<dyn Error>> {
+fn measure(
+    session: &mut Session,
+    set: Set,
+    loss: Loss,
+) -> Result<(Measured, Verdict), Box<dyn Error>> {
     // Circuits are built before anything is lost, as in the paper.
-    let wanted: Vec<(usize, Vec<String>)> =
-        (0..CLIENT_COUNT * 2).map(|n| (n % CLIENT_COUNT, path_of(set, n % CLIENT_COUNT))).collect();
+    let wanted: Vec<(usize, Vec<String>)> = (0..CLIENT_COUNT * 2)
+        .map(|n| (n % CLIENT_COUNT, path_of(set, n % CLIENT_COUNT)))
+        .collect();
     let circuits = session.circuits(&wanted)?;
     let (quiet_circuits, bulk_circuits) = circuits.split_at(CLIENT_COUNT);
     let (lengths, clock) = (session.lengths, session.clock);
     let mut probes = Vec::new();
     for (client, circuit) in quiet_circuits.iter().enumerate() {
-        probes.push(probe(&session.net, client, circuit, &session.server, PROBE_EVERY, clock)?);
+        probes.push(probe(
+            &session.net,
+            client,
+            circuit,
+            &session.server,
+            PROBE_EVERY,
+            clock,
+        )?);
     }
     session.sleep(0.5)?;
     let base = session.window(lengths.idle)?;
     let mut bulk = Vec::new();
     for (client, circuit) in bulk_circuits.iter().enumerate() {
-        bulk.push(receive(&session.net, client, circuit, &session.server, Request::Stamps(0), clock)?);
+        bulk.push(receive(
+            &session.net,
+            client,
+            circuit,
+            &session.server,
+            Request::Stamps(0),
+            clock,
+        )?);
     }
     set_loss(session, set, loss)?;
     session.sleep(lengths.settle)?;
@@ -114,11 +137,11 @@ fn measure(session: &mut Session, set: Set, loss: Loss) -> Result<(Measured, Ver
     measured.set_delays("base", &base.delays(&quiet));
     measured.set_delays("delay", &busy.delays(&quiet));
     measured.set_delays("bulk_delay", &busy.delays(&bulk.concat()));
-    if let (Some(delay), Some(base)) = (measured.figures.get("delay_ms"), measured.figures.get("base_ms")) {
-        let ratio = delay / base;
-        measured.set("delay_ratio", ratio);
-    }
-    measured.set("relay_cpu_percent", (after.cpu_s - before.cpu_s) / (busy.end - busy.begin) * 100.0);
+    measured.set_ratio();
+    measured.set(
+        "relay_cpu_percent",
+        (after.cpu_s - before.cpu_s) / (busy.end - busy.begin) * 100.0,
+    );
     measured.set("relay_memory_octets", after.memory as f64);
     measured.set("relay_sockets", after.sockets as f64);
     Ok((measured, verdict))
