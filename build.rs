@@ -14,7 +14,7 @@ mod header {
     use std::path::PathBuf;
 
     /// The sources of the header, in its order.
-    const SOURCES: [&str; 10] = [
+    const SOURCES: [&str; 11] = [
         "version.rs",
         "error.rs",
         "opaque.rs",
@@ -23,6 +23,7 @@ mod header {
         "endpoint.rs",
         "connection.rs",
         "circuit.rs",
+        "socket.rs",
         "stats.rs",
         "log.rs",
     ];

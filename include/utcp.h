@@ -6,7 +6,8 @@
  *
  * THE MODEL
  *
- * The library does no I/O, starts no thread and reads no clock. The program owns one UDP socket and an event loop:
+ * The library does no I/O of its own, starts no thread and reads no clock. The program owns one UDP socket and an event
+ * loop:
  *
  *   - a datagram has arrived      -> utcp_endpoint_inject() or utcp_endpoint_inject_batch()
  *   - the deadline has come       -> utcp_endpoint_process()
@@ -15,8 +16,12 @@
  *   - after any of these, and after other calls from outside of callbacks
  *                                 -> utcp_endpoint_next_deadline(), and set the timer to it
  *
- * From inside inject and process, and from nowhere else, the library calls the functions of utcp_callbacks: tx with
- * datagrams to send, and the others with what has happened. All other functions only queue their effects.
+ * From inside inject (and utcp_socket_receive(), which injects) and process, and from nowhere else, the library calls the
+ * functions of utcp_callbacks: tx with datagrams to send, and the others with what has happened. All other functions only
+ * queue their effects.
+ *
+ * The system calls on the socket are the program's, or those of utcp_socket_receive() and utcp_socket_send(), which read
+ * and write in batches with what the system offers for that. The event loop is the program's in either case.
  *
  * An endpoint (utcp_endpoint) is one UDP socket and all peers behind it. A connection (utcp_connection) is one peer:
  * a DTLS session. A circuit (utcp_circuit) is a stream of bytes in both directions, with a TCP connection of its own,
@@ -34,14 +39,16 @@
  * THREADS
  *
  * An endpoint, its connections and its circuits are used by one thread at a time. Different endpoints are
- * independent. A configuration is used by one thread at a time. The functions of the log may be called by any thread.
+ * independent. A configuration and a utcp_socket are used by one thread at a time. The functions of the log may be
+ * called by any thread.
  *
  * INSIDE CALLBACKS
  *
- * Every function may be called from inside a callback, on any handle, with four exceptions: utcp_endpoint_inject(),
- * utcp_endpoint_inject_batch(), utcp_endpoint_process() and utcp_endpoint_free() give UTCP_ERR_BUSY. A handle may be
- * freed inside its own callback. A callback must return: neither longjmp() nor a C++ exception may leave it. The hook
- * of the log is no such callback: it must not call the library at all.
+ * Every function may be called from inside a callback, on any handle, with five exceptions: utcp_endpoint_inject(),
+ * utcp_endpoint_inject_batch(), utcp_socket_receive(), utcp_endpoint_process() and utcp_endpoint_free() give
+ * UTCP_ERR_BUSY, and so does utcp_socket_free() for the socket that is being received from. A handle may be freed inside
+ * its own callback. A callback must return: neither longjmp() nor a C++ exception may leave it. The hook of the log is no
+ * such callback: it must not call the library at all.
  *
  * EVENTS ARE EDGES
  *
@@ -55,8 +62,8 @@
  *
  * HANDLES AND MEMORY
  *
- * Who gets a handle frees it: from utcp_config_new(), utcp_endpoint_new(), utcp_endpoint_connect() and
- * utcp_connection_open_circuit(), and from connection_incoming, circuit_incoming and (where connection_incoming is
+ * Who gets a handle frees it: from utcp_config_new(), utcp_endpoint_new(), utcp_socket_new(), utcp_endpoint_connect()
+ * and utcp_connection_open_circuit(), and from connection_incoming, circuit_incoming and (where connection_incoming is
  * NULL) whichever callback shows a connection first. Exceptions: what a callback refuses, the library frees;
  * utcp_endpoint_find(), utcp_circuit_connection() and utcp_connection_control() lend a handle.
  *
@@ -79,7 +86,7 @@
  *   it has ended                    UTCP_ERR_CLOSED: free the handle
  *   not now                         UTCP_ERR_WOULD_BLOCK: a callback tells when; UTCP_ERR_STATE; UTCP_ERR_END: all
  *                                   was read
- *   not possible                    UTCP_ERR_IN_USE, _LIMIT, _MEMORY, _CERTIFICATE, _TLS: see there
+ *   not possible                    UTCP_ERR_IN_USE, _LIMIT, _MEMORY, _CERTIFICATE, _TLS, _SOCKET: see there
  *   a bug of the library            UTCP_ERR_INTERNAL: the endpoint refuses all further work. Free it and its handles
  *                                   (freeing still works), and go on with a new one or without.
  *
@@ -88,10 +95,11 @@
  *
  * STRUCTS THAT GROW
  *
- * utcp_callbacks, utcp_circuit_info, utcp_connection_stats and utcp_endpoint_stats start with their size, which the
- * caller sets to sizeof. Later versions add members at the end. A library that is newer than the caller leaves alone
- * what the caller has no room for; one that is older sets what it does not know to 0 (statistics), or refuses it with
- * UTCP_ERR_SIZE unless it is 0 (callbacks). UTCP_*_SIZE_V1 are the sizes of the first version, the smallest accepted.
+ * utcp_callbacks, utcp_circuit_info, utcp_connection_stats, utcp_endpoint_stats and utcp_socket_stats start with their
+ * size, which the caller sets to sizeof. Later versions add members at the end. A library that is newer than the caller
+ * leaves alone what the caller has no room for; one that is older sets what it does not know to 0 (statistics), or
+ * refuses it with UTCP_ERR_SIZE unless it is 0 (callbacks). UTCP_*_SIZE_V1 are the sizes of the first version, the
+ * smallest accepted.
  */
 
 
@@ -110,6 +118,7 @@ struct ssl_st; /* OpenSSL's SSL */
 #define UTCP_CIRCUIT_INFO_SIZE_V1 (offsetof(utcp_circuit_info, delivery_rate) + sizeof(uint64_t))
 #define UTCP_CONNECTION_STATS_SIZE_V1 (offsetof(utcp_connection_stats, dropped_peer_handshake) + sizeof(uint64_t))
 #define UTCP_ENDPOINT_STATS_SIZE_V1 (offsetof(utcp_endpoint_stats, dropped_address) + sizeof(uint64_t))
+#define UTCP_SOCKET_STATS_SIZE_V1 (offsetof(utcp_socket_stats, receive_errors) + sizeof(uint64_t))
 
 
 /**
@@ -208,6 +217,11 @@ struct ssl_st; /* OpenSSL's SSL */
  * OpenSSL failed. The log has its words.
  */
 #define UTCP_ERR_TLS -41
+
+/**
+ * The operating system refuses the socket: it is none, closed, or not one of UDP over IPv4 or IPv6. The log says more.
+ */
+#define UTCP_ERR_SOCKET -50
 
 /**
  * A bug in the library was caught. The endpoint refuses all further work: free it and everything of it.
@@ -345,7 +359,8 @@ struct ssl_st; /* OpenSSL's SSL */
  * utcp_datagram.ecn says (IP_TOS or IPV6_TCLASS, as an option of the socket or with each sendmsg()). Received: say what
  * it was (IP_RECVTOS, IPV6_RECVTCLASS), with utcp_endpoint_inject_batch(). The second matters more: a program that
  * sets 1 and does not pass the marks on makes its peers' traffic ignore congestion, at the cost of all others on the
- * path. If only the first is missing, nothing is gained.
+ * path. If only the first is missing, nothing is gained. utcp_socket_send() and utcp_socket_receive() do both, if
+ * utcp_socket_abilities() has UTCP_SOCKET_ECN.
  */
 #define UTCP_OPTION_ECN 13
 
@@ -410,6 +425,40 @@ struct ssl_st; /* OpenSSL's SSL */
  * circuit_writable is called.
  */
 #define UTCP_EVENT_WRITABLE 2
+
+/**
+ * Several messages for each system call: sendmmsg() and recvmmsg() (Linux).
+ */
+#define UTCP_SOCKET_BATCH 1
+
+/**
+ * Several datagrams for one peer are handed to the kernel as one message, which it or the network card cuts into
+ * datagrams (UDP_SEGMENT; Linux 4.18 and later).
+ */
+#define UTCP_SOCKET_SEGMENT 2
+
+/**
+ * Datagrams of one peer that arrive together are handed over by the kernel as one message (UDP_GRO; Linux 5.0 and
+ * later).
+ */
+#define UTCP_SOCKET_COALESCE 4
+
+/**
+ * The ECN field of datagrams is set and read (Linux): UTCP_OPTION_ECN may be switched on.
+ */
+#define UTCP_SOCKET_ECN 8
+
+/**
+ * The socket is bound to all addresses of the machine, and each peer is answered from the one that it speaks to
+ * (Linux).
+ */
+#define UTCP_SOCKET_LOCAL_ADDRESS 16
+
+/**
+ * Datagrams are dropped rather than fragmented, and what the kernel believes of a path's MTU is not looked at, as
+ * UTCP_OPTION_PATH_MTU_DISCOVERY would have it (Linux; in part FreeBSD and macOS).
+ */
+#define UTCP_SOCKET_DONT_FRAGMENT 32
 
 /**
  * TCP state (RFC 9293) SYN-SENT: the request to open was sent.
@@ -522,6 +571,11 @@ typedef struct utcp_connection utcp_connection;
 typedef struct utcp_endpoint utcp_endpoint;
 
 /**
+ * Batched reading and writing of the program's UDP socket.
+ */
+typedef struct utcp_socket utcp_socket;
+
+/**
  * A datagram, in either direction.
  *
  * The library keeps no pointer to one that it was given. Those that it hands out are valid during the callback.
@@ -582,6 +636,8 @@ typedef struct utcp_callbacks {
    *
    * The ECN field may differ from one datagram of a batch to the next; datagrams that leave by one system call of
    * segmentation offload have to have the same.
+   *
+   * utcp_socket_send() does all of this, for programs that do not want to do it themselves.
    */
   size_t (*tx)(void *user, const struct utcp_datagram *batch, size_t count);
   /**
@@ -646,6 +702,84 @@ typedef struct utcp_callbacks {
  * of the other callbacks goes for it too.
  */
 typedef void (*utcp_capture_fn)(void *user, const uint8_t *data, size_t len);
+
+/**
+ * What a socket has sent and received since its handle was made.
+ */
+typedef struct utcp_socket_stats {
+  /**
+   * sizeof(utcp_socket_stats), set by the caller before the call.
+   */
+  size_t size;
+  /**
+   * System calls that sent, or tried to.
+   */
+  uint64_t send_calls;
+  /**
+   * Datagrams that the kernel took.
+   */
+  uint64_t datagrams_sent;
+  /**
+   * Their UDP payload, bytes.
+   */
+  uint64_t bytes_sent;
+  /**
+   * Messages of several datagrams (UTCP_SOCKET_SEGMENT) that the kernel took.
+   */
+  uint64_t segmented_sent;
+  /**
+   * Times that the socket was full (EAGAIN).
+   */
+  uint64_t full;
+  /**
+   * Datagrams lost: larger than the interface or the path takes (EMSGSIZE). Probes of the path's MTU among them.
+   */
+  uint64_t lost_too_large;
+  /**
+   * Datagrams lost: no way to the peer (ENETUNREACH, EHOSTUNREACH and the like).
+   */
+  uint64_t lost_unreachable;
+  /**
+   * Datagrams lost: a packet filter or a sandbox does not let them out (EPERM, EACCES).
+   */
+  uint64_t lost_refused;
+  /**
+   * Datagrams lost: the kernel had no room for them (ENOBUFS, ENOMEM).
+   */
+  uint64_t lost_no_buffers;
+  /**
+   * Datagrams lost: other errors.
+   */
+  uint64_t lost_other;
+  /**
+   * System calls that received, or tried to.
+   */
+  uint64_t receive_calls;
+  /**
+   * Datagrams received and injected.
+   */
+  uint64_t datagrams_received;
+  /**
+   * Their UDP payload, bytes.
+   */
+  uint64_t bytes_received;
+  /**
+   * Messages of several datagrams (UTCP_SOCKET_COALESCE) received.
+   */
+  uint64_t coalesced_received;
+  /**
+   * Messages dropped: longer than any datagram should be.
+   */
+  uint64_t truncated;
+  /**
+   * Messages dropped: from neither an IPv4 nor an IPv6 address.
+   */
+  uint64_t dropped_address;
+  /**
+   * Errors of receiving, such as what routers have reported of datagrams sent before.
+   */
+  uint64_t receive_errors;
+} utcp_socket_stats;
 
 /**
  * A circuit's TCP from the inside, as Linux's struct tcp_info.
@@ -1542,6 +1676,89 @@ void utcp_circuit_set_user(struct utcp_circuit *circuit,
  * any state, also after UTCP_ERR_INTERNAL.
  */
 void *utcp_circuit_user(const struct utcp_circuit *circuit);
+
+/**
+ * Makes a handle for reading and writing the UDP socket `fd` in batches. Its use is optional: a program may as well
+ * make the system calls itself, with utcp_endpoint_inject_batch() and utcp_callbacks.tx.
+ *
+ * `fd`: of IPv4 or IPv6, bound, not connected; blocking or not makes no difference. It stays the program's, which waits
+ * for it in its event loop and closes it, after utcp_socket_free(). Meanwhile only this handle should read from it:
+ * with UTCP_SOCKET_COALESCE, what a plain recv() gets may be several datagrams in one. No function here waits.
+ *
+ * Finds out what the system can do, and sets the options of the socket that it takes for that (on Linux UDP_GRO,
+ * IP_RECVTOS, IP_PKTINFO if bound to all addresses, IP_MTU_DISCOVER, and their counterparts of IPv6). `without`:
+ * UTCP_SOCKET_* added up that are not to be used nevertheless, usually 0. What the system does not have, or does not
+ * let be used, is done without; with none of them, sendto() and recvfrom() do. In a sandbox that lets no options be
+ * set, make the handle before entering it; one that knows no sendmmsg() and refuses it with an error is coped with.
+ *
+ * UTCP_ERR_SOCKET: `fd` cannot be used. UTCP_ERR_ARGUMENT: `without` has unknown bits. UTCP_ERR_NULL: `socket` is NULL.
+ */
+int utcp_socket_new(int fd,
+                    uint32_t without,
+                    struct utcp_socket **socket);
+
+/**
+ * Frees the handle; the socket stays open, with the options that were set. NULL is allowed and does nothing. Do not
+ * free it twice.
+ *
+ * UTCP_ERR_BUSY: called from inside of utcp_socket_receive() with it. UTCP_ERR_HANDLE: it is of another kind.
+ */
+int utcp_socket_free(struct utcp_socket *socket);
+
+/**
+ * What is in use, UTCP_SOCKET_* added up. An ability that turns out not to work when it is used, such as segmentation
+ * on an interface that computes no checksums, is given up for good. 0 if `socket` is not a live handle.
+ */
+uint32_t utcp_socket_abilities(const struct utcp_socket *socket);
+
+/**
+ * Sends datagrams, as utcp_callbacks.tx is asked to, and returns how many of them, from the front, it is done with.
+ * A tx callback may consist of a call of this function, and of waiting for the socket to be writable if the result is
+ * less than `count`; utcp_endpoint_process() is to be called then.
+ *
+ * Fewer than `count` means that the socket is full (EAGAIN): nothing is lost then, and nothing overtakes. What cannot
+ * be sent for another reason counts as done: it is lost, as datagrams are, and counted in the statistics. ENOBUFS is
+ * such a reason, too, since it is the queue of an interface that is full then: being writable says nothing of it, and
+ * senders are to slow down. The order is kept. Neighbours that are equal in address, ECN field and length leave as one
+ * message; so a batch is best that is not dealt out to peers one by one, as the library's are not.
+ *
+ * May be called from inside a callback. 0 if `socket` is not a live handle, or `batch` is NULL. A datagram with an
+ * address, a length or an ECN field that cannot be counts as lost.
+ */
+size_t utcp_socket_send(struct utcp_socket *socket,
+                        const struct utcp_datagram *batch,
+                        size_t count);
+
+/**
+ * Receives datagrams and injects them, at the time `now` (microseconds), as utcp_endpoint_inject_batch() does, with
+ * their ECN fields; then does what utcp_endpoint_process() does. Nothing is copied on the way.
+ *
+ * Receives until nothing is left, or `max_datagrams` are reached. How many it were goes to `*received`: fewer than
+ * `max_datagrams` means that nothing is left for now. It may be a few more (up to 63), since what arrives together is
+ * injected together. With a bound of some hundreds a busy socket leaves the event loop its other work; call again in
+ * the next turn.
+ *
+ * With UTCP_SOCKET_LOCAL_ADDRESS, takes note of which of this machine's addresses each peer speaks to. What anybody can
+ * claim in a peer's name is believed only until the connection is ready; from then on it stays.
+ *
+ * UTCP_ERR_SOCKET: the socket cannot be read (it was closed, for instance). UTCP_ERR_BUSY: called from inside a
+ * callback. UTCP_ERR_ARGUMENT: `max_datagrams` is 0, or `now` is UINT64_MAX. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer
+ * is not what it should be. UTCP_ERR_INTERNAL: free everything.
+ */
+int utcp_socket_receive(struct utcp_socket *socket,
+                        struct utcp_endpoint *endpoint,
+                        uint64_t now,
+                        size_t max_datagrams,
+                        size_t *received);
+
+/**
+ * Reads the counters of a socket. Set stats->size to sizeof(utcp_socket_stats) first, as for utcp_circuit_get_info().
+ * May be called from inside a callback.
+ *
+ * UTCP_ERR_SIZE: stats->size is not set. UTCP_ERR_NULL, UTCP_ERR_HANDLE: a pointer is not what it should be.
+ */
+int utcp_socket_get_stats(const struct utcp_socket *socket,
+                          struct utcp_socket_stats *stats);
 
 /**
  * Reads the state of a circuit's TCP. Set info->size to sizeof(utcp_circuit_info) first: a caller with an older

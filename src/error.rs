@@ -37,13 +37,15 @@ pub enum Error {
     Certificate = -40,
     /// OpenSSL failed; the log has its words.
     Tls = -41,
+    /// The operating system refuses the socket.
+    Socket = -50,
     /// A bug: a panic was caught, and the endpoint refuses further work.
     Internal = -90,
 }
 
 impl Error {
     /// Every error, for tables and tests.
-    pub const ALL: [Error; 16] = [
+    pub const ALL: [Error; 17] = [
         Error::Null,
         Error::Argument,
         Error::Range,
@@ -59,6 +61,7 @@ impl Error {
         Error::Memory,
         Error::Certificate,
         Error::Tls,
+        Error::Socket,
         Error::Internal,
     ];
 
@@ -90,6 +93,7 @@ impl Error {
             Error::Memory => c"out of memory",
             Error::Certificate => c"certificate or key cannot be used",
             Error::Tls => c"OpenSSL failed",
+            Error::Socket => c"not a UDP socket that can be used",
             Error::Internal => c"internal error, the endpoint is unusable",
         }
     }

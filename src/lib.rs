@@ -21,3 +21,4 @@ pub mod stats;
 pub mod tcp;
 pub mod time;
 pub mod tortp;
+pub mod udp;

@@ -38,10 +38,24 @@ pub struct Part {
 /// All parts, in the order in which they are run.
 pub const PARTS: &[Part] = &[
     Part {
+        name: "tor",
+        about: "the paper's experiments on real Tor binaries",
+        minutes: [6.0, 240.0],
+        possible: always,
+        targets: crate::tor::targets::targets,
+    },
+    Part {
+        name: "peers",
+        about: "rivals on the same link",
+        minutes: [4.0, 180.0],
+        possible: always,
+        targets: crate::peers::targets::targets,
+    },
+    Part {
         name: "sim",
         about: "whole networks in virtual time",
         minutes: crate::sim::MINUTES,
-        possible: || Ok(()),
+        possible: always,
         targets: crate::sim::targets,
     },
     Part {
@@ -52,6 +66,11 @@ pub const PARTS: &[Part] = &[
         targets: crate::shadow::targets,
     },
 ];
+
+/// A part that is run wherever it is asked for: what stands against it (no root, no TUN) is its failure.
+fn always() -> Result<(), String> {
+    Ok(())
+}
 
 /// The targets of all parts.
 pub fn targets(run: &Run) -> Vec<Target> {
@@ -270,7 +289,8 @@ mod tests {
 
     #[test]
     fn parts_are_told_the_form_the_seed_and_their_folder() {
-        let arguments = plan().arguments(&PARTS[0], Path::new("out/x/sim"));
+        let sim = *PARTS.iter().find(|part| part.name == "sim").unwrap();
+        let arguments = plan().arguments(&sim, Path::new("out/x/sim"));
         assert_eq!(
             arguments.join(" "),
             "sim --quick --seed 7 --out out/x/sim --only probe"
@@ -279,7 +299,7 @@ mod tests {
             only: vec!["shadow".into()],
             ..plan()
         };
-        assert!(!other.takes(&PARTS[0]));
+        assert!(!other.takes(&sim));
     }
 
     #[test]

@@ -68,5 +68,9 @@ pub mod tor;
 #[cfg(target_os = "linux")]
 pub mod kernel;
 
+/// Rivals on the same link.
+#[cfg(target_os = "linux")]
+pub mod peers;
+
 #[cfg(test)]
 mod tests;

@@ -58,6 +58,8 @@ pub struct utcp_callbacks {
     ///
     /// The ECN field may differ from one datagram of a batch to the next; datagrams that leave by one system call of
     /// segmentation offload have to have the same.
+    ///
+    /// utcp_socket_send() does all of this, for programs that do not want to do it themselves.
     pub tx: Option<
         unsafe extern "C" fn(user: *mut c_void, batch: *const utcp_datagram, count: usize) -> usize,
     >,

@@ -47,7 +47,8 @@ pub const UTCP_OPTION_MEMORY_BUDGET: c_int = 12;
 /// utcp_datagram.ecn says (IP_TOS or IPV6_TCLASS, as an option of the socket or with each sendmsg()). Received: say what
 /// it was (IP_RECVTOS, IPV6_RECVTCLASS), with utcp_endpoint_inject_batch(). The second matters more: a program that
 /// sets 1 and does not pass the marks on makes its peers' traffic ignore congestion, at the cost of all others on the
-/// path. If only the first is missing, nothing is gained.
+/// path. If only the first is missing, nothing is gained. utcp_socket_send() and utcp_socket_receive() do both, if
+/// utcp_socket_abilities() has UTCP_SOCKET_ECN.
 pub const UTCP_OPTION_ECN: c_int = 13;
 /// Whether new circuits share one congestion window with the others of their connection that do: 0 or 1, default 0. With 0
 /// each has a window of its own. See utcp_circuit_set_coupled().

@@ -1,6 +1,7 @@
 //! The endpoint: one UDP socket and all peers behind it.
 
 use std::ffi::{c_int, c_void};
+use std::net::SocketAddr;
 
 use libc::{sockaddr, socklen_t};
 
@@ -138,9 +139,9 @@ pub unsafe extern "C" fn utcp_endpoint_inject_batch(
 
 /// # Safety
 /// The datagrams are as the C caller promised.
-unsafe fn parse<'a>(
+pub(super) unsafe fn parse<'a>(
     datagram: &utcp_datagram,
-) -> Result<(std::net::SocketAddr, &'a [u8], u8), Error> {
+) -> Result<(SocketAddr, &'a [u8], u8), Error> {
     // SAFETY: passed on.
     let (from, data) = unsafe {
         (
@@ -160,12 +161,33 @@ fn inject(shared: &Shared, now: u64, batch: &[utcp_datagram]) -> Result<(), Erro
         // SAFETY: all datagrams come straight from the C caller.
         unsafe { parse(datagram) }?;
     }
-    let now = shared.advance(now)?;
-    let mut drive = Drive::new(shared);
+    let mut injection = Injection::new(shared, now)?;
     for datagram in batch {
         // SAFETY: as above. Callbacks between two datagrams must leave the batch alone, as any call's arguments.
         let (from, data, ecn) = unsafe { parse(datagram) }?;
-        let settled = shared.core(|core| {
+        injection.inject(from, data, ecn)?;
+    }
+    injection.finish()
+}
+
+/// Datagrams on their way in, one after the other.
+pub(super) struct Injection<'a> {
+    shared: &'a Shared,
+    drive: Drive<'a>,
+    now: Time,
+}
+
+impl<'a> Injection<'a> {
+    pub(super) fn new(shared: &'a Shared, now: u64) -> Result<Injection<'a>, Error> {
+        shared.refuse_inside_callback()?;
+        let now = shared.advance(now)?;
+        let drive = Drive::new(shared);
+        Ok(Injection { shared, drive, now })
+    }
+
+    pub(super) fn inject(&mut self, from: SocketAddr, data: &[u8], ecn: u8) -> Result<(), Error> {
+        let now = self.now;
+        let settled = self.core(|core| {
             core.inject(now, from, data, ecn);
             let connection = core.find(from);
             connection.is_some_and(|id| core.connection_state(id) == ConnectionState::Ready)
@@ -173,10 +195,19 @@ fn inject(shared: &Shared, now: u64, batch: &[utcp_datagram]) -> Result<(), Erro
         // A peer whose connection is not ready yet may wait for an answer, on which its next datagram depends. The
         // others' events wait for the end of the batch, so that much is read at once.
         if !settled {
-            drive.deliver()?;
+            self.drive.deliver()?;
         }
+        Ok(())
     }
-    drive.finish(now)
+
+    pub(super) fn core<T>(&self, work: impl FnOnce(&mut Endpoint) -> T) -> Result<T, Error> {
+        self.shared.core(work)
+    }
+
+    /// Events, what follows from them, and output.
+    pub(super) fn finish(self) -> Result<(), Error> {
+        self.drive.finish(self.now)
+    }
 }
 
 /// Does what is due at the time `now` (microseconds), calls back for what has happened, and offers datagrams to tx.

@@ -39,6 +39,8 @@ pub const UTCP_ERR_MEMORY: c_int = -33;
 pub const UTCP_ERR_CERTIFICATE: c_int = -40;
 /// OpenSSL failed. The log has its words.
 pub const UTCP_ERR_TLS: c_int = -41;
+/// The operating system refuses the socket: it is none, closed, or not one of UDP over IPv4 or IPv6. The log says more.
+pub const UTCP_ERR_SOCKET: c_int = -50;
 /// A bug in the library was caught. The endpoint refuses all further work: free it and everything of it.
 pub const UTCP_ERR_INTERNAL: c_int = -90;
 
@@ -84,6 +86,7 @@ const _: () = {
     assert!(UTCP_ERR_MEMORY == Error::Memory as c_int);
     assert!(UTCP_ERR_CERTIFICATE == Error::Certificate as c_int);
     assert!(UTCP_ERR_TLS == Error::Tls as c_int);
+    assert!(UTCP_ERR_SOCKET == Error::Socket as c_int);
     assert!(UTCP_ERR_INTERNAL == Error::Internal as c_int);
     assert!(UTCP_CLOSE_DONE == CloseReason::Done as c_int);
     assert!(UTCP_CLOSE_LOCAL == CloseReason::Local as c_int);

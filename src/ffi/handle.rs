@@ -20,6 +20,7 @@ pub(super) mod tag {
     pub(in crate::ffi) const ENDPOINT: u32 = 0xE9D9_A702;
     pub(in crate::ffi) const CONNECTION: u32 = 0xC099_EC03;
     pub(in crate::ffi) const CIRCUIT: u32 = 0xC18C_1704;
+    pub(in crate::ffi) const SOCKET: u32 = 0x50CE_7105;
     pub(in crate::ffi) const FREE: u32 = 0xF8EE_DEAD;
 }
 

@@ -13,7 +13,6 @@
 //! from dead ones, [`shared`] lends the endpoint out, [`drive`] calls C.
 #![allow(unsafe_code, non_camel_case_types)]
 
-mod address;
 mod bytes;
 mod callbacks;
 mod circuit;
@@ -30,10 +29,12 @@ mod log;
 mod opaque;
 mod shared;
 mod size;
+mod socket;
 mod stats;
 mod version;
 
 #[cfg(test)]
 mod tests;
 
-use opaque::{ssl_st, utcp_circuit, utcp_config, utcp_connection, utcp_endpoint};
+use crate::udp::address;
+use opaque::{ssl_st, utcp_circuit, utcp_config, utcp_connection, utcp_endpoint, utcp_socket};

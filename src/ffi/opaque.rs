@@ -24,3 +24,8 @@ pub struct utcp_connection {
 pub struct utcp_circuit {
     _opaque: [u8; 0],
 }
+
+/// Batched reading and writing of the program's UDP socket.
+pub struct utcp_socket {
+    _opaque: [u8; 0],
+}

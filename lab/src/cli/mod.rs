@@ -10,6 +10,8 @@ pub mod compare;
 #[cfg(target_os = "linux")]
 pub mod emulate;
 #[cfg(target_os = "linux")]
+pub mod peers;
+#[cfg(target_os = "linux")]
 pub mod report;
 #[cfg(target_os = "linux")]
 pub mod shadow;
@@ -38,6 +40,11 @@ enum Command {
     #[cfg(target_os = "linux")]
     Emulate(emulate::Options),
     #[cfg(target_os = "linux")]
+    Peers(peers::Options),
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Peer(peers::SideOptions),
+    #[cfg(target_os = "linux")]
     Report(report::Options),
     #[cfg(target_os = "linux")]
     Shadow(shadow::Options),
@@ -55,6 +62,10 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Compare(options) => compare::run(&options).map(|()| ExitCode::SUCCESS),
         #[cfg(target_os = "linux")]
         Command::Emulate(options) => emulate::run(&options),
+        #[cfg(target_os = "linux")]
+        Command::Peers(options) => peers::run(&options),
+        #[cfg(target_os = "linux")]
+        Command::Peer(options) => peers::side(&options),
         #[cfg(target_os = "linux")]
         Command::Report(options) => report::run(&options).map(|()| ExitCode::SUCCESS),
         #[cfg(target_os = "linux")]

@@ -1,4 +1,5 @@
 //! `struct sockaddr` to `SocketAddr` and back, IPv4 and IPv6.
+#![allow(unsafe_code)]
 
 use std::ffi::c_int;
 use std::mem::{MaybeUninit, offset_of, size_of};
@@ -16,14 +17,14 @@ const _: () = assert!(align_of::<sockaddr_in>() <= align_of::<sockaddr_in6>());
 
 /// An address in C's form.
 #[derive(Clone, Copy)]
-pub(super) struct Address {
+pub(crate) struct Address {
     /// A `sockaddr_in6`, or a `sockaddr_in` followed by zeroes.
     storage: sockaddr_in6,
     len: usize,
 }
 
 impl Address {
-    pub(super) fn new(address: SocketAddr) -> Address {
+    pub(crate) fn new(address: SocketAddr) -> Address {
         // SAFETY: a sockaddr_in6 is plain integers: all zeroes is a value of it.
         let mut storage: sockaddr_in6 = unsafe { MaybeUninit::zeroed().assume_init() };
         let len = match address {
@@ -48,11 +49,11 @@ impl Address {
         Address { storage, len }
     }
 
-    pub(super) fn as_ptr(&self) -> *const sockaddr {
+    pub(crate) fn as_ptr(&self) -> *const sockaddr {
         (&raw const self.storage).cast()
     }
 
-    pub(super) fn len(&self) -> socklen_t {
+    pub(crate) fn len(&self) -> socklen_t {
         // At most 28.
         self.len as socklen_t
     }
@@ -70,7 +71,7 @@ fn family(value: c_int) -> sa_family_t {
 ///
 /// # Safety
 /// Unless NULL, `address` points to `len` readable octets.
-pub(super) unsafe fn read(address: *const sockaddr, len: socklen_t) -> Result<SocketAddr, Error> {
+pub(crate) unsafe fn read(address: *const sockaddr, len: socklen_t) -> Result<SocketAddr, Error> {
     if address.is_null() {
         return Err(Error::Null);
     }
@@ -115,7 +116,7 @@ pub(super) unsafe fn read(address: *const sockaddr, len: socklen_t) -> Result<So
 ///
 /// # Safety
 /// Unless NULL, `len` can be read and written, and `address` has `*len` writable octets.
-pub(super) unsafe fn write(
+pub(crate) unsafe fn write(
     from: SocketAddr,
     address: *mut sockaddr,
     len: *mut socklen_t,
