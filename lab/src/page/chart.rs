@@ -323,7 +323,18 @@ pub fn dots(
     })
 }
 
-/// Values over time or another number across, with vertical lines at `events`.
+/// What was sent of what is called so, and what was received: the edges of a band.
+fn edges(lines: &[Line]) -> Vec<(usize, usize)> {
+    let find = |name: String| lines.iter().position(|l| l.name == name);
+    let pairs = lines.iter().enumerate().filter_map(|(n, line)| {
+        let what = line.name.strip_suffix(" sent")?;
+        Some((n, find(format!("{what} received"))?))
+    });
+    pairs.collect()
+}
+
+/// Values over time or another number across, with vertical lines at `events`. What lies between `... sent` and
+/// `... received` of the same name is filled: it is under way.
 ///
 /// # Errors
 /// What the plotting library says.
@@ -334,7 +345,11 @@ pub fn curves(
     from_zero: bool,
 ) -> Result<String, Box<dyn Error>> {
     let names: Vec<&str> = lines.iter().map(|l| l.name.as_str()).collect();
-    let colours = colours(&names);
+    let mut colours = colours(&names);
+    let bands = edges(lines);
+    for (sent, received) in &bands {
+        colours[*received] = colours[*sent];
+    }
     let all = || lines.iter().flat_map(|l| &l.points);
     let first = if from_zero {
         0.0
@@ -371,6 +386,12 @@ pub fn curves(
             PathElement::new(ends, EVENT.mix(0.45).stroke_width(1))
         });
         chart.draw_series(marks)?;
+        for (sent, received) in &bands {
+            let there = lines[*sent].points.iter();
+            let back = lines[*received].points.iter().rev();
+            let outline: Vec<(f64, f64)> = there.chain(back).map(|p| (p.x, p.y)).collect();
+            chart.draw_series([Polygon::new(outline, colours[*sent].mix(0.45))])?;
+        }
         for (line, colour) in lines.iter().zip(&colours) {
             let path = line.points.iter().map(|p| (p.x, p.y));
             chart.draw_series(LineSeries::new(path, colour.stroke_width(1)))?;
@@ -401,4 +422,27 @@ pub fn thinned(points: &[(f64, f64)], limit: usize) -> Vec<Point> {
         both.into_iter().map(|(_, p)| point(p))
     });
     both.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_and_received_are_the_edges_of_a_band() {
+        let line = |name: &str| Line {
+            name: name.into(),
+            points: Vec::new(),
+        };
+        let lines = ["a received", "a sent", "b sent", "unsent"].map(line);
+        assert_eq!(edges(&lines), [(1, 0)]);
+    }
+
+    #[test]
+    fn ours_and_others_have_different_colours() {
+        let names = ["vanilla, cubic", "patched, cubic", "unpatched", "utcp"];
+        assert!(!is_ours("unpatched") && is_ours("patched 0.2.0.35, fixed, cubic"));
+        let all = colours(&names);
+        assert_eq!(all, [OTHERS[0], OURS[0], OTHERS[1], OURS[1]]);
+    }
 }

@@ -183,7 +183,8 @@ fn rows<'a>(run: &'a Run, experiment: &str) -> Vec<Row<'a>> {
 }
 
 fn papers((mean, half): (f64, f64)) -> String {
-    format!("{} \u{b1} {}", short(mean), short(half))
+    // As printed.
+    format!("{mean} \u{b1} {half}")
 }
 
 /// By how many percent `value` differs from that without drops.

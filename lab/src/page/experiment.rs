@@ -6,7 +6,7 @@ use maud::{Markup, PreEscaped, html};
 
 use super::chart::{self, Frame, Line, Point};
 use super::table::{Place, View};
-use super::words::{label, words};
+use super::words::{coordinate, label, words};
 use crate::results::{Run, Series};
 
 /// The most charts of one experiment's figures.
@@ -25,13 +25,17 @@ pub struct Chart {
 /// How much a figure matters: the less, the more.
 fn rank(figure: &str) -> u32 {
     let order = [
-        "delay_during",
+        "delay_ratio",
         "delay_p50",
         "delay",
+        "quiet_p50",
+        "quiet",
+        "extra",
         "latency",
         "accuracy",
         "auc",
         "sum_mbit",
+        "network_mbit",
         "throughput",
         "mbit",
         "jain",
@@ -76,8 +80,8 @@ fn quantile(figure: &str) -> Option<(String, f64)> {
     Some((base.join("_"), value))
 }
 
-/// The only coordinate that is not the same everywhere, if there is one.
-fn varying(places: &[Place]) -> Option<&str> {
+/// The coordinates that are not the same everywhere.
+fn varying(places: &[Place]) -> Vec<&str> {
     let mut names: Vec<&str> = places
         .iter()
         .flat_map(|p| p.0.keys())
@@ -85,51 +89,83 @@ fn varying(places: &[Place]) -> Option<&str> {
         .collect();
     names.sort_unstable();
     names.dedup();
-    let differ = |name: &&str| {
+    let differs = |name: &&str| {
         places
             .iter()
             .any(|p| p.0.get(*name) != places[0].0.get(*name))
     };
-    let different: Vec<&str> = names.into_iter().filter(differ).collect();
-    match different[..] {
-        [one] if places.iter().all(|p| p.0.contains_key(one)) => Some(one),
-        _ => None,
-    }
+    names.into_iter().filter(differs).collect()
 }
 
-fn figure_chart(view: &View, figure: &str) -> Result<Option<String>, Box<dyn Error>> {
+/// Places in groups that differ in one coordinate alone: the only one that varies, or the loss. None if there is no
+/// such coordinate.
+fn panels(places: &[Place]) -> Option<(&str, Vec<(String, Vec<&Place>)>)> {
+    let names = varying(places);
+    let across = match names[..] {
+        [] => return None,
+        [one] => one,
+        _ => *names.iter().find(|name| **name == "loss_percent")?,
+    };
+    if !places.iter().all(|p| p.0.contains_key(across)) {
+        return None;
+    }
+    let mut groups: Vec<(String, Vec<&Place>)> = Vec::new();
+    for place in places {
+        let others = names.iter().filter(|name| **name != across);
+        let others: Vec<String> = others
+            .filter_map(|name| Some(coordinate(name, *place.0.get(*name)?)))
+            .collect();
+        let others = others.join(", ");
+        match groups.iter_mut().find(|(name, _)| *name == others) {
+            Some((_, group)) => group.push(place),
+            None => groups.push((others, vec![place])),
+        }
+    }
+    Some((across, groups))
+}
+
+/// A figure's charts, each with the end of its name.
+fn figure_charts(view: &View, figure: &str) -> Result<Vec<(String, String)>, Box<dyn Error>> {
     let (title, unit) = words(figure);
-    let frame = |x: String| Frame {
-        title: format!("{}: {title}", view.name),
+    let frame = |x: String, place: &str| Frame {
+        title: match place {
+            "" => format!("{}: {title}", view.name),
+            place => format!("{}: {title}, {place}", view.name),
+        },
         x,
         y: unit.to_string(),
     };
-    let point = |variant: &str, at: &Place, x: f64| {
-        let i = view.get(variant, at, figure)?;
-        Some(Point {
-            x,
-            y: i.mean,
-            half: i.half,
-        })
-    };
-    if let Some(name) = varying(&view.places) {
-        let lines: Vec<Line> = view
-            .variants
-            .iter()
-            .map(|variant| Line {
-                name: variant.to_string(),
-                points: view
-                    .places
-                    .iter()
-                    .filter_map(|at| point(variant, at, at.0[name]))
-                    .collect(),
-            })
-            .filter(|line| !line.points.is_empty())
-            .collect();
-        if lines.iter().all(|line| line.points.len() < 2) {
-            return Ok(None);
+    if let Some((across, groups)) = panels(&view.places) {
+        let mut charts = Vec::new();
+        for (place, group) in groups {
+            let line = |variant: &&str| {
+                let points = group.iter().filter_map(|at| {
+                    let i = view.get(variant, at, figure)?;
+                    Some(Point {
+                        x: at.0[across],
+                        y: i.mean,
+                        half: i.half,
+                    })
+                });
+                Line {
+                    name: variant.to_string(),
+                    points: points.collect(),
+                }
+            };
+            let lines: Vec<Line> = view
+                .variants
+                .iter()
+                .map(line)
+                .filter(|line| !line.points.is_empty())
+                .collect();
+            if lines.iter().any(|line| line.points.len() > 1) {
+                let svg = chart::lines(&frame(label(across), &place), &lines)?;
+                charts.push((format!("{figure} {place}"), svg));
+            }
         }
-        return Ok(Some(chart::lines(&frame(label(name)), &lines)?));
+        if !charts.is_empty() {
+            return Ok(charts);
+        }
     }
     let places: Vec<String> = view
         .places
@@ -163,14 +199,10 @@ fn figure_chart(view: &View, figure: &str) -> Result<Option<String>, Box<dyn Err
         .filter(|(_, dots)| dots.iter().any(Option::is_some))
         .collect();
     if rows.len() > 14 || rows.len() < 2 && names.len() < 2 {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    Ok(Some(chart::dots(
-        &frame(label(figure)),
-        &names,
-        &rows,
-        false,
-    )?))
+    let svg = chart::dots(&frame(label(figure), ""), &names, &rows, false)?;
+    Ok(vec![(figure.to_string(), svg)])
 }
 
 /// A distribution: quantiles of one thing, joined, at the last place (the hardest: coordinates are in order).
@@ -331,6 +363,74 @@ fn series_charts(
     Ok(charts)
 }
 
+/// What the experiments that are known by name are.
+fn about(name: &str) -> Option<&'static str> {
+    let known = [
+        (
+            "tor-3-basic",
+            "Experiment 3: a bulk download and a quiet stream of two clients over the same three relays; 50 ms there and back on each link.",
+        ),
+        (
+            "tor-1-shared",
+            "Experiment 1: eight clients whose circuits have the second and third relay in common; packets are dropped on the link between these two, or on all others.",
+        ),
+        (
+            "tor-figure-1",
+            "Figure 1: what waits on one connection between two relays: the output queue, what is unacknowledged, what is unsent.",
+        ),
+        (
+            "tor-figure-2",
+            "Figure 2: two circuits over the same relays, octets by when they were sent (left edge) and received (right edge): a line swells where data waits. Dropped packets are marked.",
+        ),
+        (
+            "tor-web",
+            "Web-like clients beside bulk clients: time to the first and to the last octet of downloads.",
+        ),
+        (
+            "tor-volume",
+            "Delay of circuits by how much they carry (the paper's section 6.1).",
+        ),
+        (
+            "tor-mixed",
+            "A network in which a part of the relays is patched (the paper's section 3.2).",
+        ),
+        (
+            "tor-relays",
+            "What relays hold and use: sockets, memory, processor.",
+        ),
+        (
+            "tor-emulator",
+            "How exact the emulator was beside these experiments.",
+        ),
+        (
+            "peers-drops",
+            "Packets of one circuit alone are dropped: how much later its own cells come, and those of the others.",
+        ),
+        (
+            "peers",
+            "Bulk, quiet and request circuits between two relays, over each transport.",
+        ),
+        (
+            "sim-network",
+            "Bulk, web-like and quiet clients. `quiet added` is the delay beyond that of light and server; `web last` the time until a download is complete.",
+        ),
+        (
+            "sim-probe",
+            "The reconnaissance probe of section 4.2: an entry relay probes through the second relay to every other one, and takes the one that has become slowest since a bulk transfer began to be the exit. An AUC of 0.5 is chance, 1 is certainty.",
+        ),
+        (
+            "sim-rtt-leak",
+            "The leak of section 5.1.1: an entry relay compares the shortest time to an answer with the round-trip times of all relays. `learnt` is how many bits of `to learn` the guess gives; an AUC of 0.5 is chance, 1 is certainty.",
+        ),
+        (
+            "shadow-network",
+            "Bulk, web-like and quiet clients; paths as Tor chooses them. The kernel TCP of vanilla Tor is Shadow's own.",
+        ),
+    ];
+    let mut found = known.iter().filter(|(begin, _)| name.starts_with(begin));
+    found.next().map(|(_, about)| *about)
+}
+
 /// A file's name out of any text.
 pub fn file_name(text: &str) -> String {
     let kept = text.chars().map(|c| {
@@ -366,12 +466,10 @@ pub fn block(
     let mut drawn: Vec<&&str> = plain.chain(medians).collect();
     drawn.sort_by_key(|figure| (rank(figure), **figure));
     for figure in drawn {
-        if pictures.len() == CHARTS || rank(figure) == 1_000 && pictures.len() >= 2 {
+        if pictures.len() >= CHARTS || rank(figure) == 1_000 && pictures.len() >= 2 {
             break;
         }
-        if let Some(svg) = figure_chart(&view, figure)? {
-            pictures.push((figure.to_string(), svg));
-        }
+        pictures.extend(figure_charts(&view, figure)?);
     }
     pictures.extend(quantile_charts(&view)?);
     pictures.extend(series_charts(run, name, limit)?);
@@ -384,6 +482,7 @@ pub fn block(
         .collect();
     let markup = html! {
         h3 id=(file_name(name)) { (name) }
+        @if let Some(about) = about(name) { p { (about) } }
         p.note {
             (view.repetitions()) " repetitions at most"
             @if view.refused() > 0 { ", " (view.refused()) " refused" }

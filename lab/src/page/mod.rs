@@ -107,6 +107,10 @@ pub fn write(folder: &Path, to: &Path, targets: &[Target]) -> Result<Written, Bo
         points /= 2;
     };
     let beside = to.join(CHARTS);
+    // Charts of an earlier page may have other names.
+    if beside.exists() {
+        fs::remove_dir_all(&beside)?;
+    }
     fs::create_dir_all(&beside)?;
     for chart in &charts {
         fs::write(beside.join(format!("{}.svg", chart.name)), &chart.svg)?;

@@ -68,7 +68,7 @@ pub fn sample() -> Run {
         ..Outcome::default()
     });
     let over_time = |name: &str, events, count: usize| Series {
-        experiment: "figure-1".into(),
+        experiment: "tor-figure-1".into(),
         variant: "vanilla".into(),
         repetition: 1,
         name: name.into(),
@@ -118,7 +118,7 @@ fn everything_that_was_measured_is_on_the_page() {
         "tor-1",
         "tor-3",
         "nobody-knows-this",
-        "figure-1",
+        "tor-figure-1",
         "strange thing",
         "4321",
         "the emulator was late by 7 ms",
@@ -141,7 +141,7 @@ fn the_papers_figures_stand_beside_ours() {
         .split("<tr")
         .find(|row| row.contains("patched, vegas") && row.contains("0.1 % (shared)"));
     let row = row.expect("a row of Table 5");
-    assert!(row.contains("270 \u{b1} 34.0"), "{row}");
+    assert!(row.contains("270 \u{b1} 34"), "{row}");
     // 1002 without drops, 992 with them.
     assert!(row.contains("1.0 %"), "{row}");
     assert!(text.contains("1026 \u{b1} 418"));
