@@ -15,9 +15,15 @@
 //! targets      what the figures of bench-tcp have to reach
 //! cli/         the subcommands of `lab`
 //! report       tables, JSON, plots
-//! page/        a page with all that a run has measured
+//! emulate/     hosts and links in real time: the link emulator
+//! kernel/      the kernel's TCP beside utcp's, over the emulator
 //! tor/         the paper's experiments on real Tor binaries, over the link emulator
-//! results/     what experiments in real time leave behind: lines, intervals, comparisons
+//! peers/       rivals on the same link
+//! sim/         whole networks in virtual time
+//! shadow/      whole networks of real Tor binaries in the Shadow simulator
+//! all          all parts, one after the other
+//! results/     what experiments leave behind: lines, intervals, comparisons
+//! page/        a page with all that a run has measured
 //! ```
 
 #[cfg(target_os = "linux")]

@@ -5,11 +5,9 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode};
+use std::process::{Command, ExitCode};
 
 use clap::Args;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::json;
 
 use super::signals::{Came, Signals};
@@ -156,7 +154,7 @@ fn work(
             println!("{name}: {address}   ip netns exec {namespace} COMMAND");
         }
         println!("until Ctrl-C");
-        signals.wait(None)?;
+        signals.wait(None, None)?;
         return Ok(ExitCode::SUCCESS);
     };
     let mut command = Command::new(program);
@@ -178,7 +176,7 @@ fn work(
         None => running.spawn(command),
     };
     let mut child = started.map_err(|error| format!("{program}: {error}"))?;
-    match signals.wait(Some(&mut child))? {
+    match signals.wait(Some(&mut child), None)? {
         Came::Exit(status) => {
             let code = status
                 .code()
@@ -186,18 +184,9 @@ fn work(
             Ok(ExitCode::from(code as u8))
         }
         Came::End(signal) => {
-            end(&mut child, signal, signals)?;
+            signals.end(&mut child)?;
             Ok(ExitCode::from(128 + signal as u8))
         }
+        Came::Nothing => unreachable!("it waits for as long as it takes"),
     }
-}
-
-/// Passes the signal on; a second one ends the child for good.
-fn end(child: &mut Child, signal: Signal, signals: &Signals) -> Result<(), Box<dyn Error>> {
-    kill(Pid::from_raw(child.id() as i32), signal)?;
-    if let Came::End(_) = signals.wait(Some(child))? {
-        child.kill()?;
-        child.wait()?;
-    }
-    Ok(())
 }

@@ -111,8 +111,11 @@ fn sweep() -> io::Result<()> {
         if is_run(name)
             && let Some(_file) = hold(&path)?
         {
-            remove_namespaces(name)?;
-            fs::remove_file(&path)?;
+            // That is no reason not to begin; the lock stays, so that the next run tries again.
+            match remove_namespaces(name) {
+                Ok(()) => fs::remove_file(&path)?,
+                Err(error) => eprintln!("lab: what a dead run has left cannot be removed: {error}"),
+            }
         }
     }
     Ok(())

@@ -227,13 +227,33 @@ impl Pings {
     }
 }
 
-/// Whom a thread works for, until it is told to stop.
+/// How a thread is told to stop.
 #[derive(Clone)]
 struct Stop(Arc<AtomicBool>);
 
 impl Stop {
     fn is_on(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Tells threads to stop, at the latest when it is dropped: after an error, nobody goes on.
+struct Stopper(Stop);
+
+impl Stopper {
+    fn new() -> (Stopper, Stop) {
+        let stop = Stop(Arc::default());
+        (Stopper(stop.clone()), stop)
+    }
+
+    fn stop(&self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Stopper {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -415,7 +435,7 @@ impl Running {
 
     fn measure_delays(&self, load: Load) -> io::Result<Accuracy> {
         let count = self.plan().hosts.len();
-        let (stop, sending_stops) = (Stop(Arc::default()), Stop(Arc::default()));
+        let ((stopper, stop), (sending_stopper, sending_stops)) = (Stopper::new(), Stopper::new());
         let begin = Instant::now();
         let pairs: Vec<(usize, usize)> = (0..count.min(PAIRS))
             .map(|from| (from, (from + 1) % count))
@@ -458,7 +478,7 @@ impl Running {
         thread::sleep(Duration::from_secs_f64(load.seconds));
         let octets = self.carried_octets()? - octets_before;
         let counted = counted_since.elapsed();
-        sending_stops.0.store(true, Ordering::Relaxed);
+        sending_stopper.stop();
         for thread in loading {
             thread.join().expect("it does not panic");
         }
@@ -468,7 +488,7 @@ impl Running {
             .map(|&(from, to)| self.mean_delay(from, to) + self.mean_delay(to, from))
             .max();
         thread::sleep(Duration::from_nanos(longest.unwrap_or(0)) + Duration::from_millis(100));
-        stop.0.store(true, Ordering::Relaxed);
+        stopper.stop();
         let mut all = Pings::new();
         let mut pinged = Vec::new();
         for (thread, (from, to)) in pinging.into_iter().zip(pairs) {
@@ -550,7 +570,7 @@ impl Running {
             (self.at(from)?, self.at(to)?);
         let socket = bind(sender, sender_address, 0)?;
         let sink = bind(receiver, receiver_address, LOAD_PORT)?;
-        let stop = Stop(Arc::default());
+        let (stopper, stop) = Stopper::new();
         let sending = {
             let stop = stop.clone();
             thread::spawn(move || {
@@ -586,7 +606,7 @@ impl Running {
         };
         // The time counts from when the first packet arrives.
         thread::sleep(RATE_TIME + Duration::from_nanos(self.mean_delay(from, to)));
-        stop.0.store(true, Ordering::Relaxed);
+        stopper.stop();
         sending.join().expect("it does not panic");
         let counted = receiving.join().expect("it does not panic")?;
         accuracy.rate_set_mbit = rate as f64 / 1e6;

@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use serde::Serialize;
 
 use super::carrier::{Carrier, Clock, End, Nobody, TICK, own_time};
@@ -205,10 +205,14 @@ fn carry(
 fn start_processes(outside: &Host, starts: &Receiver<Start>) {
     while let Ok((host, mut command, reply)) = starts.recv() {
         #[allow(unsafe_code)] // there is no other way to say it before the program runs
-        // SAFETY: what runs between fork and exec is one system call, prctl, which is safe after a fork, allocates
-        // nothing and touches no memory of the parent.
+        // SAFETY: what runs between fork and exec are two system calls, prctl and sigprocmask, which are safe after a fork,
+        // allocate nothing and touch no memory of the parent.
         unsafe {
-            command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?));
+            command.pre_exec(|| {
+                set_pdeathsig(Signal::SIGKILL)?;
+                // Whoever waits for signals here has blocked them, and a child takes that over.
+                Ok(SigSet::empty().thread_set_mask()?)
+            });
         }
         let place = match &host {
             Some(host) => host.enter(),

@@ -9,13 +9,13 @@
 mod bulk;
 mod close;
 mod exchange;
+#[path = "../privileges/mod.rs"]
+mod privileges;
 mod script;
 mod window;
 mod world;
 
-use std::io::Write as _;
-use std::sync::OnceLock;
-
+use privileges::possible;
 use world::Direction;
 
 /// Runs a case in both directions, if this machine can.
@@ -31,21 +31,4 @@ fn both(case: fn(Direction)) {
             assert!(result.is_ok(), "failed when {direction}");
         }
     });
-}
-
-/// Says so aloud if the tests cannot run; with CI=true that is a failure.
-fn possible() -> bool {
-    static REASON: OnceLock<Option<String>> = OnceLock::new();
-    let Some(reason) = REASON.get_or_init(utcp_lab::kernel::unavailable) else {
-        return true;
-    };
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "CI=true: nothing may be skipped: {reason}"
-    );
-    let name = std::thread::current().name().unwrap_or("?").to_string();
-    // Not eprintln: the test harness keeps that of tests that pass.
-    let line = format!("SKIPPED {name}: {reason}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    false
 }
