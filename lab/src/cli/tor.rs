@@ -180,7 +180,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            while let Ok(Came::End(_)) = signals.wait(None) {
+            while let Ok(Came::End(_)) = signals.wait(None, None) {
                 seen.store(true, Ordering::Relaxed);
             }
         })?;
