@@ -72,9 +72,17 @@ fn always() -> Result<(), String> {
     Ok(())
 }
 
-/// The targets of all parts.
+/// The targets of the parts that a run was of, whether they have measured anything or not.
 pub fn targets(run: &Run) -> Vec<Target> {
-    PARTS.iter().flat_map(|part| (part.targets)(run)).collect()
+    let took_part = |part: &&Part| {
+        let begins = |name: &str| name.split('-').next() == Some(part.name);
+        run.about
+            .facts
+            .contains_key(&format!("minutes of {}", part.name))
+            || run.outcomes.iter().any(|o| begins(&o.experiment))
+    };
+    let parts = PARTS.iter().filter(took_part);
+    parts.flat_map(|part| (part.targets)(run)).collect()
 }
 
 /// What is to be run.
@@ -240,14 +248,14 @@ pub fn run(plan: &Plan, command: Vec<String>) -> Result<Vec<&'static str>, Box<d
         join(&folder, &about, &done)?;
     }
     join(&folder, &about, &done)?;
-    finish(&folder, &chosen)?;
+    finish(&folder)?;
     Ok(failed)
 }
 
 /// Page and targets of a run.
-fn finish(folder: &Path, parts: &[&Part]) -> Result<(), Box<dyn Error>> {
+fn finish(folder: &Path) -> Result<(), Box<dyn Error>> {
     let run = Run::read(folder)?;
-    let targets: Vec<Target> = parts.iter().flat_map(|part| (part.targets)(&run)).collect();
+    let targets = targets(&run);
     let written = page::write(folder, folder, &targets)?;
     println!("lab: the report is {}", written.page.display());
     print(&targets);
@@ -317,6 +325,25 @@ mod tests {
         };
         let all = [target(Some(0.5)), target(None), target(Some(2.0))];
         assert_eq!(summary(&all), "targets: 1 met, 2 missed");
+    }
+
+    #[test]
+    fn a_part_that_was_run_and_measured_nothing_misses_its_targets() {
+        let mut run = Run::default();
+        assert!(targets(&run).is_empty());
+        run.about
+            .facts
+            .insert("minutes of tor".into(), "0.1".into());
+        let all = targets(&run);
+        assert!(!all.is_empty() && all.iter().all(|t| !t.is_met()));
+        let measured = Run {
+            outcomes: vec![Outcome {
+                experiment: "tor-3-basic".into(),
+                ..Outcome::default()
+            }],
+            ..Run::default()
+        };
+        assert_eq!(targets(&measured).len(), all.len());
     }
 
     #[test]

@@ -26,9 +26,9 @@ pub struct Options {
     /// Only experiments whose name contains one of these: network, probe, rtt-leak.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Only transports whose name contains one of these, such as `coupled` or `bbr`.
-    #[arg(long, value_delimiter = ',')]
-    transports: Vec<String>,
+    /// Only transports whose name contains this, such as `coupled` or `utcp, bbr`; several times: one of these.
+    #[arg(long, value_name = "TEXT")]
+    transport: Vec<String>,
     /// Percent of packets lost between any two nodes.
     #[arg(long, value_delimiter = ',')]
     losses: Vec<f64>,
@@ -44,23 +44,23 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let losses = match (&options.losses[..], options.quick) {
         ([], true) => vec![0.0, 0.5],
-        ([], false) => vec![0.0, 0.1, 0.5, 1.0],
+        ([], false) => vec![0.0, 0.1, 1.0],
         (given, _) => given.to_vec(),
     };
     if let Some(wrong) = losses.iter().find(|l| !(0.0..100.0).contains(*l)) {
         return Err(format!("{wrong} % of packets cannot be lost").into());
     }
     let unknown = |text: &&String| !ALL.iter().any(|t| t.name.contains(text.as_str()));
-    if let Some(text) = options.transports.iter().find(unknown) {
+    if let Some(text) = options.transport.iter().find(unknown) {
         let names: Vec<&str> = ALL.iter().map(|t| t.name).collect();
         return Err(format!("no transport {text}; there are {}", names.join("; ")).into());
     }
     let plan = Plan {
         quick: options.quick,
         seed: options.seed,
-        seeds: options.seeds.unwrap_or(if options.quick { 2 } else { 6 }),
+        seeds: options.seeds.unwrap_or(if options.quick { 2 } else { 5 }),
         only: options.only.clone(),
-        transports: options.transports.clone(),
+        transports: options.transport.clone(),
         losses,
     };
     let about = About {

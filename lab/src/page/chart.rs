@@ -171,12 +171,10 @@ pub fn lines(frame: &Frame, lines: &[Line]) -> Result<String, Box<dyn Error>> {
     values.dedup();
     let position = |x: f64| values.iter().position(|v| *v == x).unwrap_or(0) as f64;
     let last = values.len().saturating_sub(1) as f64;
-    let top = most(
-        lines
-            .iter()
-            .flat_map(|l| &l.points)
-            .map(|p| p.y + p.half.unwrap_or(0.0).min(p.y)),
-    );
+    let points = || lines.iter().flat_map(|l| &l.points);
+    // The interval of two repetitions is wider than anything: it is cut, the table has it.
+    let top = most(points().map(|p| p.y + p.half.unwrap_or(0.0).min(p.y)))
+        .min(1.4 * most(points().map(|p| p.y)));
     svg(330 + legend_height(&names), |area| {
         let area = head(area, &frame.title, &names, &colours)?;
         let mut chart = ChartBuilder::on(&area)
@@ -246,13 +244,13 @@ pub fn dots(
         let mixed = [OURS[0], OTHERS[0], OTHERS[2], OURS[1], OTHERS[1], OURS[2]];
         (0..names.len()).map(|n| mixed[n % mixed.len()]).collect()
     };
+    let own: Vec<&str> = rows.iter().map(|(name, _)| name.as_str()).collect();
+    let own = colours(&own);
     let longest = rows.iter().map(|(name, _)| width(name)).max().unwrap_or(0);
     let left = (longest + 14).clamp(80, WIDTH as i32 / 2);
-    let top = most(
-        rows.iter()
-            .flat_map(|(_, points)| points.iter().flatten())
-            .map(|p| p.x + p.half.unwrap_or(0.0).min(p.x)),
-    );
+    let all = || rows.iter().flat_map(|(_, points)| points.iter().flatten());
+    let top = most(all().map(|p| p.x + p.half.unwrap_or(0.0).min(p.x)))
+        .min(1.4 * most(all().map(|p| p.x)));
     let height = 84 + legend_height(names) as i32 + row_height * rows.len() as i32;
     svg(height as u32, |area| {
         let area = head(area, &frame.title, names, &palette)?;
@@ -304,8 +302,11 @@ pub fn dots(
                 chart.draw_series([PathElement::new(ends, INK.mix(0.45).stroke_width(2))])?;
             }
             for (n, point) in points.iter().enumerate() {
-                let (Some(p), colour) = (point, palette[n]) else {
-                    continue;
+                let Some(p) = point else { continue };
+                let colour = if names.len() > 1 {
+                    palette[n]
+                } else {
+                    own[row]
                 };
                 // Side by side, so that places that are equal are all seen.
                 let spread = if joined { 0.0 } else { 0.75 };

@@ -24,6 +24,10 @@ pub struct Chart {
 
 /// How much a figure matters: the less, the more.
 fn rank(figure: &str) -> u32 {
+    // What a figure is to be held against.
+    if figure.contains("of_chance") || figure.starts_with("to_") {
+        return 1_000;
+    }
     let order = [
         "delay_ratio",
         "delay_p50",
@@ -363,72 +367,80 @@ fn series_charts(
     Ok(charts)
 }
 
-/// What the experiments that are known by name are.
+/// What the experiments that are known by name are, in the order in which they are shown.
+const KNOWN: &[(&str, &str)] = &[
+    (
+        "tor-3-basic",
+        "Experiment 3: a bulk download and a quiet stream of two clients over the same three relays; 50 ms there and back on each link.",
+    ),
+    (
+        "tor-1-shared",
+        "Experiment 1: eight clients whose circuits have the second and third relay in common; packets are dropped on the link between these two, or on all others.",
+    ),
+    (
+        "tor-figure-1",
+        "Figure 1: what waits on one connection between two relays: the output queue, what is unacknowledged, what is unsent.",
+    ),
+    (
+        "tor-figure-2",
+        "Figure 2: two circuits over the same relays, octets by when they were sent (left edge) and received (right edge): a line swells where data waits. Dropped packets are marked.",
+    ),
+    (
+        "tor-web",
+        "Web-like clients beside bulk clients: time to the first and to the last octet of downloads.",
+    ),
+    (
+        "tor-volume",
+        "Delay of circuits by how much they carry (the paper's section 6.1).",
+    ),
+    (
+        "tor-mixed",
+        "A network in which a part of the relays is patched (the paper's section 3.2).",
+    ),
+    (
+        "tor-relays",
+        "What relays hold and use: sockets, memory, processor.",
+    ),
+    (
+        "tor-emulator",
+        "How exact the emulator was beside these experiments.",
+    ),
+    (
+        "peers-drops",
+        "Packets of one circuit alone are dropped: how much later its own cells come, and those of the others.",
+    ),
+    (
+        "peers",
+        "Bulk, quiet and request circuits between two relays, over each transport.",
+    ),
+    (
+        "sim-network",
+        "Bulk, web-like and quiet clients. `quiet added` is the delay beyond that of light and server; `web last` the time until a download is complete.",
+    ),
+    (
+        "sim-probe",
+        "The reconnaissance probe of section 4.2: an entry relay probes through the second relay to every other one, and takes the one that has become slowest since a bulk transfer began to be the exit. An AUC of 0.5 is chance, 1 is certainty.",
+    ),
+    (
+        "sim-rtt-leak",
+        "The leak of section 5.1.1: an entry relay compares the shortest time to an answer with the round-trip times of all relays. `learnt` is how many bits of `to learn` the guess gives; an AUC of 0.5 is chance, 1 is certainty.",
+    ),
+    (
+        "shadow-network",
+        "Bulk, web-like and quiet clients; paths as Tor chooses them. The kernel TCP of vanilla Tor is Shadow's own.",
+    ),
+];
+
+/// What an experiment is.
 fn about(name: &str) -> Option<&'static str> {
-    let known = [
-        (
-            "tor-3-basic",
-            "Experiment 3: a bulk download and a quiet stream of two clients over the same three relays; 50 ms there and back on each link.",
-        ),
-        (
-            "tor-1-shared",
-            "Experiment 1: eight clients whose circuits have the second and third relay in common; packets are dropped on the link between these two, or on all others.",
-        ),
-        (
-            "tor-figure-1",
-            "Figure 1: what waits on one connection between two relays: the output queue, what is unacknowledged, what is unsent.",
-        ),
-        (
-            "tor-figure-2",
-            "Figure 2: two circuits over the same relays, octets by when they were sent (left edge) and received (right edge): a line swells where data waits. Dropped packets are marked.",
-        ),
-        (
-            "tor-web",
-            "Web-like clients beside bulk clients: time to the first and to the last octet of downloads.",
-        ),
-        (
-            "tor-volume",
-            "Delay of circuits by how much they carry (the paper's section 6.1).",
-        ),
-        (
-            "tor-mixed",
-            "A network in which a part of the relays is patched (the paper's section 3.2).",
-        ),
-        (
-            "tor-relays",
-            "What relays hold and use: sockets, memory, processor.",
-        ),
-        (
-            "tor-emulator",
-            "How exact the emulator was beside these experiments.",
-        ),
-        (
-            "peers-drops",
-            "Packets of one circuit alone are dropped: how much later its own cells come, and those of the others.",
-        ),
-        (
-            "peers",
-            "Bulk, quiet and request circuits between two relays, over each transport.",
-        ),
-        (
-            "sim-network",
-            "Bulk, web-like and quiet clients. `quiet added` is the delay beyond that of light and server; `web last` the time until a download is complete.",
-        ),
-        (
-            "sim-probe",
-            "The reconnaissance probe of section 4.2: an entry relay probes through the second relay to every other one, and takes the one that has become slowest since a bulk transfer began to be the exit. An AUC of 0.5 is chance, 1 is certainty.",
-        ),
-        (
-            "sim-rtt-leak",
-            "The leak of section 5.1.1: an entry relay compares the shortest time to an answer with the round-trip times of all relays. `learnt` is how many bits of `to learn` the guess gives; an AUC of 0.5 is chance, 1 is certainty.",
-        ),
-        (
-            "shadow-network",
-            "Bulk, web-like and quiet clients; paths as Tor chooses them. The kernel TCP of vanilla Tor is Shadow's own.",
-        ),
-    ];
-    let mut found = known.iter().filter(|(begin, _)| name.starts_with(begin));
+    let mut found = KNOWN.iter().filter(|(begin, _)| name.starts_with(begin));
     found.next().map(|(_, about)| *about)
+}
+
+/// Where an experiment comes in the order of those that are known; the others follow.
+pub fn order(name: &str) -> usize {
+    let found = KNOWN.iter().position(|(begin, _)| name.starts_with(begin));
+    found.unwrap_or(KNOWN.len())
 }
 
 /// A file's name out of any text.

@@ -132,7 +132,8 @@ fn render(
 ) -> Result<(String, Vec<Chart>), Box<dyn Error>> {
     let mut charts = Vec::new();
     let compared = compared::tables(run);
-    let names = View::names(run);
+    let mut names = View::names(run);
+    names.sort_by_key(|name| experiment::order(name));
     let mut parts: Vec<Vec<(&str, Markup)>> = Vec::new();
     parts.resize_with(PARTS.len() + 1, Vec::new);
     for name in names {

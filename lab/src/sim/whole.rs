@@ -29,8 +29,8 @@ pub const FULL: Size = Size {
     relays: 40,
     circuits: 2_000,
     rates: (10.0, 100.0),
-    warm: 10,
-    seconds: 50,
+    warm: 8,
+    seconds: 30,
 };
 
 /// The short form.
