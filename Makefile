@@ -131,6 +131,14 @@ demo-packages:
 bench-tcp: packages ## TCP over emulated links in virtual time, beside others (BENCH="--quick" and more)
 	$(CARGO) run --release --locked --package utcp-lab --bin bench-tcp -- $(BENCH)
 
+.PHONY: lab-quick
+lab-quick: lab-packages ## the laboratory in its short form, as root: Tor, rivals, whole networks, a report (LAB="--only sim" and more)
+	$(CARGO) run --release --locked --package utcp-lab --bin lab -- all --quick $(LAB)
+
+.PHONY: lab
+lab: lab-packages ## the laboratory in its whole form, as root, overnight
+	$(CARGO) run --release --locked --package utcp-lab --bin lab -- all $(LAB)
+
 .PHONY: clean
 clean: ## remove everything that was built
 	$(CARGO) clean

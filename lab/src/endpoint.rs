@@ -32,7 +32,8 @@ fn configure(config: &mut Config, mode: Mode) {
     config.path_mtu_discovery = false;
 }
 
-fn identity() -> &'static (Vec<u8>, Vec<u8>) {
+/// Certificate and key of every end.
+pub fn identity() -> &'static (Vec<u8>, Vec<u8>) {
     static IDENTITY: OnceLock<(Vec<u8>, Vec<u8>)> = OnceLock::new();
     IDENTITY.get_or_init(|| {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");

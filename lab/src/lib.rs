@@ -11,28 +11,42 @@
 //! path         rate, round-trip time, loss and queue of an experiment
 //! scenario/    what is measured
 //! bench        runs it with several seeds, on all cores
-//! targets      what the figures have to reach
+//! target       a figure, what it has to be, and whether it is
+//! targets      what the figures of bench-tcp have to reach
+//! cli/         the subcommands of `lab`
 //! report       tables, JSON, plots
-//! tor/         the paper's experiments on real Tor binaries, over the link emulator
-//! results/     what experiments in real time leave behind: lines, intervals, comparisons
 //! emulate/     hosts and links in real time: the link emulator
 //! kernel/      the kernel's TCP beside utcp's, over the emulator
-//! peers/       rivals on the same link, in real time
+//! tor/         the paper's experiments on real Tor binaries, over the link emulator
+//! peers/       rivals on the same link
+//! sim/         whole networks in virtual time
+//! shadow/      whole networks of real Tor binaries in the Shadow simulator
+//! all          all parts, one after the other
+//! results/     what experiments leave behind: lines, intervals, comparisons
+//! page/        a page with all that a run has measured
 //! ```
 
+#[cfg(target_os = "linux")]
+pub mod all;
 pub mod bench;
 pub mod cli;
 pub mod contestant;
 pub mod end;
 pub mod endpoint;
+pub mod facts;
 pub mod figures;
 pub mod linux;
+pub mod page;
 pub mod path;
 pub mod plot;
 pub mod quinn;
 pub mod report;
 pub mod results;
 pub mod scenario;
+#[cfg(target_os = "linux")]
+pub mod shadow;
+#[cfg(target_os = "linux")]
+pub mod sim;
 pub mod target;
 pub mod targets;
 pub mod tcb;

@@ -4,13 +4,21 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(target_os = "linux")]
+pub mod all;
 pub mod compare;
 #[cfg(target_os = "linux")]
 pub mod emulate;
 #[cfg(target_os = "linux")]
 pub mod peers;
 #[cfg(target_os = "linux")]
+pub mod report;
+#[cfg(target_os = "linux")]
+pub mod shadow;
+#[cfg(target_os = "linux")]
 pub mod signals;
+#[cfg(target_os = "linux")]
+pub mod sim;
 #[cfg(target_os = "linux")]
 pub mod tor;
 
@@ -25,6 +33,8 @@ pub struct Arguments {
 /// What can be done.
 #[derive(Subcommand)]
 enum Command {
+    #[cfg(target_os = "linux")]
+    All(all::Options),
     Compare(compare::Options),
     /// Hosts and links of a topology file, in real time. As root.
     #[cfg(target_os = "linux")]
@@ -35,12 +45,20 @@ enum Command {
     #[command(hide = true)]
     Peer(peers::SideOptions),
     #[cfg(target_os = "linux")]
+    Report(report::Options),
+    #[cfg(target_os = "linux")]
+    Shadow(shadow::Options),
+    #[cfg(target_os = "linux")]
+    Sim(sim::Options),
+    #[cfg(target_os = "linux")]
     Tor(tor::Options),
 }
 
 /// Does what the arguments say.
 pub fn main(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
+        #[cfg(target_os = "linux")]
+        Command::All(options) => all::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Compare(options) => compare::run(&options).map(|()| ExitCode::SUCCESS),
         #[cfg(target_os = "linux")]
         Command::Emulate(options) => emulate::run(&options),
@@ -48,6 +66,12 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Peers(options) => peers::run(&options),
         #[cfg(target_os = "linux")]
         Command::Peer(options) => peers::side(&options),
+        #[cfg(target_os = "linux")]
+        Command::Report(options) => report::run(&options).map(|()| ExitCode::SUCCESS),
+        #[cfg(target_os = "linux")]
+        Command::Shadow(options) => shadow::run(&options).map(|()| ExitCode::SUCCESS),
+        #[cfg(target_os = "linux")]
+        Command::Sim(options) => sim::run(&options).map(|()| ExitCode::SUCCESS),
         #[cfg(target_os = "linux")]
         Command::Tor(options) => tor::run(&options),
     };
