@@ -101,9 +101,12 @@ fn varying(places: &[Place]) -> Vec<&str> {
     names.into_iter().filter(differs).collect()
 }
 
+/// What the places of a panel have in common, and the places.
+type Panel<'a> = (String, Vec<&'a Place>);
+
 /// Places in groups that differ in one coordinate alone: the only one that varies, or the loss. None if there is no
 /// such coordinate.
-fn panels(places: &[Place]) -> Option<(&str, Vec<(String, Vec<&Place>)>)> {
+fn panels(places: &[Place]) -> Option<(&str, Vec<Panel<'_>>)> {
     let names = varying(places);
     let across = match names[..] {
         [] => return None,
@@ -113,7 +116,7 @@ fn panels(places: &[Place]) -> Option<(&str, Vec<(String, Vec<&Place>)>)> {
     if !places.iter().all(|p| p.0.contains_key(across)) {
         return None;
     }
-    let mut groups: Vec<(String, Vec<&Place>)> = Vec::new();
+    let mut groups: Vec<Panel> = Vec::new();
     for place in places {
         let others = names.iter().filter(|name| **name != across);
         let others: Vec<String> = others
@@ -184,7 +187,7 @@ fn figure_charts(view: &View, figure: &str) -> Result<Vec<(String, String)>, Box
             half: i.half,
         })
     };
-    let (names, rows): (Vec<&str>, Vec<(String, Vec<Option<Point>>)>) = if view.places.len() > 1 {
+    let (names, rows): (Vec<&str>, Vec<chart::Row>) = if view.places.len() > 1 {
         // A row for each place, a colour for each variant.
         let rows = view.places.iter().zip(places).map(|(at, name)| {
             let dots = view.variants.iter().map(|variant| dot(variant, at));
