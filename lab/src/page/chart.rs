@@ -77,6 +77,9 @@ pub struct Line {
     pub points: Vec<Point>,
 }
 
+/// A row of dots: its name, and a dot (x alone counts) for each colour, where there is one.
+pub type Row = (String, Vec<Option<Point>>);
+
 /// What is written beside a chart.
 #[derive(Clone, Debug)]
 pub struct Frame {
@@ -158,6 +161,12 @@ fn most(values: impl Iterator<Item = f64>) -> f64 {
         .max(1e-9)
 }
 
+/// Half of an interval, if it is to be drawn: that of two repetitions is often wider than the value, and would hide
+/// everything else. Tables have it.
+fn whisker(half: Option<f64>, value: f64) -> Option<f64> {
+    half.filter(|half| *half <= value.abs() / 2.0)
+}
+
 /// Lines over a coordinate, with intervals. Positions across are the ranks of the coordinate's values, which are
 /// seldom even: 0, 0.1 and 1 % of loss.
 ///
@@ -172,9 +181,7 @@ pub fn lines(frame: &Frame, lines: &[Line]) -> Result<String, Box<dyn Error>> {
     let position = |x: f64| values.iter().position(|v| *v == x).unwrap_or(0) as f64;
     let last = values.len().saturating_sub(1) as f64;
     let points = || lines.iter().flat_map(|l| &l.points);
-    // The interval of two repetitions is wider than anything: it is cut, the table has it.
-    let top = most(points().map(|p| p.y + p.half.unwrap_or(0.0).min(p.y)))
-        .min(1.4 * most(points().map(|p| p.y)));
+    let top = most(points().map(|p| p.y + whisker(p.half, p.y).unwrap_or(0.0)));
     svg(330 + legend_height(&names), |area| {
         let area = head(area, &frame.title, &names, &colours)?;
         let mut chart = ChartBuilder::on(&area)
@@ -210,7 +217,7 @@ pub fn lines(frame: &Frame, lines: &[Line]) -> Result<String, Box<dyn Error>> {
             let dots = points().map(|p| Circle::new((position(p.x), p.y), 3, colour.filled()));
             chart.draw_series(dots)?;
             let whiskers = points().filter_map(|p| {
-                let half = p.half?;
+                let half = whisker(p.half, p.y)?;
                 let x = position(p.x);
                 let ends = [(x, (p.y - half).max(0.0)), (x, (p.y + half).min(top))];
                 Some(PathElement::new(ends, colour.mix(0.6).stroke_width(1)))
@@ -229,7 +236,7 @@ pub fn lines(frame: &Frame, lines: &[Line]) -> Result<String, Box<dyn Error>> {
 pub fn dots(
     frame: &Frame,
     names: &[&str],
-    rows: &[(String, Vec<Option<Point>>)],
+    rows: &[Row],
     joined: bool,
 ) -> Result<String, Box<dyn Error>> {
     // Enough for all dots of a row side by side.
@@ -249,8 +256,7 @@ pub fn dots(
     let longest = rows.iter().map(|(name, _)| width(name)).max().unwrap_or(0);
     let left = (longest + 14).clamp(80, WIDTH as i32 / 2);
     let all = || rows.iter().flat_map(|(_, points)| points.iter().flatten());
-    let top = most(all().map(|p| p.x + p.half.unwrap_or(0.0).min(p.x)))
-        .min(1.4 * most(all().map(|p| p.x)));
+    let top = most(all().map(|p| p.x + whisker(p.half, p.x).unwrap_or(0.0)));
     let height = 84 + legend_height(names) as i32 + row_height * rows.len() as i32;
     svg(height as u32, |area| {
         let area = head(area, &frame.title, names, &palette)?;
@@ -312,7 +318,7 @@ pub fn dots(
                 let spread = if joined { 0.0 } else { 0.75 };
                 let y =
                     y + spread * ((names.len() as f64 - 1.0) / 2.0 - n as f64) / names.len() as f64;
-                if let Some(half) = p.half {
+                if let Some(half) = whisker(p.half, p.x) {
                     let ends = [((p.x - half).max(0.0), y), ((p.x + half).min(top), y)];
                     let whisker = PathElement::new(ends, colour.mix(0.5).stroke_width(3));
                     chart.draw_series([whisker])?;

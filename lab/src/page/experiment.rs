@@ -24,8 +24,8 @@ pub struct Chart {
 
 /// How much a figure matters: the less, the more.
 fn rank(figure: &str) -> u32 {
-    // What a figure is to be held against.
-    if figure.contains("of_chance") || figure.starts_with("to_") {
+    // What a figure is to be held against, and what is not about anybody who takes part.
+    if figure.contains("of_chance") || figure.starts_with("to_") || figure.contains("emulator") {
         return 1_000;
     }
     let order = [
@@ -101,9 +101,12 @@ fn varying(places: &[Place]) -> Vec<&str> {
     names.into_iter().filter(differs).collect()
 }
 
+/// What the places of a panel have in common, and the places.
+type Panel<'a> = (String, Vec<&'a Place>);
+
 /// Places in groups that differ in one coordinate alone: the only one that varies, or the loss. None if there is no
 /// such coordinate.
-fn panels(places: &[Place]) -> Option<(&str, Vec<(String, Vec<&Place>)>)> {
+fn panels(places: &[Place]) -> Option<(&str, Vec<Panel<'_>>)> {
     let names = varying(places);
     let across = match names[..] {
         [] => return None,
@@ -113,7 +116,7 @@ fn panels(places: &[Place]) -> Option<(&str, Vec<(String, Vec<&Place>)>)> {
     if !places.iter().all(|p| p.0.contains_key(across)) {
         return None;
     }
-    let mut groups: Vec<(String, Vec<&Place>)> = Vec::new();
+    let mut groups: Vec<Panel> = Vec::new();
     for place in places {
         let others = names.iter().filter(|name| **name != across);
         let others: Vec<String> = others
@@ -184,7 +187,7 @@ fn figure_charts(view: &View, figure: &str) -> Result<Vec<(String, String)>, Box
             half: i.half,
         })
     };
-    let (names, rows): (Vec<&str>, Vec<(String, Vec<Option<Point>>)>) = if view.places.len() > 1 {
+    let (names, rows): (Vec<&str>, Vec<chart::Row>) = if view.places.len() > 1 {
         // A row for each place, a colour for each variant.
         let rows = view.places.iter().zip(places).map(|(at, name)| {
             let dots = view.variants.iter().map(|variant| dot(variant, at));
@@ -337,10 +340,11 @@ fn series_charts(
             .filter(|o| o.events)
             .flat_map(|o| o.points.iter().map(|p| p.0))
             .collect();
-        let place = if at.is_empty() {
-            String::new()
+        let place = Place(series.at.clone()).words(&[]);
+        let place = if place.is_empty() {
+            place
         } else {
-            format!(", {at}")
+            format!(", {place}")
         };
         let what = if distribution {
             words(&series.name).0
@@ -469,7 +473,13 @@ pub fn block(
 ) -> Result<Markup, Box<dyn Error>> {
     let view = View::new(run, name);
     let figures = ordered(&view);
-    let mut pictures = Vec::new();
+    // What changes over time is what such an experiment is about.
+    let mut pictures = series_charts(run, name, limit)?;
+    let most = if pictures.is_empty() {
+        CHARTS
+    } else {
+        pictures.len() + 2
+    };
     // Quantiles have charts of their own, beside their mean.
     let plain = figures.iter().filter(|f| quantile(f).is_none());
     let medians = figures.iter().filter(|f| {
@@ -478,13 +488,12 @@ pub fn block(
     let mut drawn: Vec<&&str> = plain.chain(medians).collect();
     drawn.sort_by_key(|figure| (rank(figure), **figure));
     for figure in drawn {
-        if pictures.len() >= CHARTS || rank(figure) == 1_000 && pictures.len() >= 2 {
+        if pictures.len() >= most || rank(figure) == 1_000 && pictures.len() >= 2 {
             break;
         }
         pictures.extend(figure_charts(&view, figure)?);
     }
     pictures.extend(quantile_charts(&view)?);
-    pictures.extend(series_charts(run, name, limit)?);
     let own: Vec<Chart> = pictures
         .into_iter()
         .map(|(file, svg)| Chart {

@@ -221,7 +221,7 @@ fn head(run: &Run, targets: &[Target]) -> Markup {
         }
         p.note {
             "Figures are means over repetitions with 95 % intervals of Student's t, as in the paper; one repetition has "
-            "no interval. Rows and dots in blue and green are utcp."
+            "no interval, and charts leave out those that are wider than the value. Rows and dots in blue and green are utcp."
         }
     }
 }

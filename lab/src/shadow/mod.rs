@@ -19,7 +19,8 @@ pub mod traffic;
 
 use std::error::Error;
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::results::run::Writer;
@@ -105,6 +106,29 @@ pub fn variant(program: Program) -> &'static str {
     }
 }
 
+/// Scripts that run Tor's programs at the moment at which Shadow's clock begins: a certificate of today would be from
+/// the future there.
+fn in_2000(folder: &Path, programs: &Programs) -> Result<Programs, Box<dyn Error>> {
+    let ran = Command::new("faketime").arg("--version").output();
+    if !ran.is_ok_and(|output| output.status.success()) {
+        return Err("keys have to be made in the year 2000, where Shadow's clock begins: install `faketime`".into());
+    }
+    fs::create_dir_all(folder)?;
+    let script = |name: &str, program: &Path| -> Result<PathBuf, Box<dyn Error>> {
+        let file = std::path::absolute(folder.join(name))?;
+        let program = program.display().to_string().replace('\'', "'\\''");
+        let text = format!("#!/bin/sh\nexec faketime '2000-01-01 00:00:00' '{program}' \"$@\"\n");
+        fs::write(&file, text)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+        Ok(file)
+    };
+    Ok(Programs {
+        vanilla: Some(script("tor", programs.any())?),
+        patched: None,
+        gencert: script("tor-gencert", &programs.gencert)?,
+    })
+}
+
 /// Writes everything that Shadow needs into `folder`.
 ///
 /// # Errors
@@ -136,7 +160,8 @@ pub fn write(
         v3ident: String::new(),
     };
     private_directory(&node.directory)?;
-    make_authority(&mut node, programs, Release::Modern)?;
+    let then = in_2000(&folder.join("keys-in-2000"), programs)?;
+    make_authority(&mut node, &then, Release::Modern)?;
     let line = format!(
         "DirAuthority {} orport={OR_PORT} v3ident={} {}:{DIR_PORT} {}",
         node.name, node.v3ident, node.address, node.fingerprint

@@ -778,7 +778,9 @@ impl Net {
     fn at_client(&mut self, circuit: usize, cell: Cell) {
         assert_eq!(cell.circuit as usize, circuit, "a cell of another circuit");
         let taken = self.clients[circuit].take(self.now, cell.number);
-        if self.transport.has_circuit_window() && self.clients[circuit].received % SENDME == 0 {
+        if self.transport.has_circuit_window()
+            && self.clients[circuit].received.is_multiple_of(SENDME)
+        {
             self.send_up(circuit, Kind::Sendme);
         }
         self.act(circuit, taken);
