@@ -1,5 +1,8 @@
 //! `lab tor`: the paper's experiments on real Tor binaries.
 
+// It says when a run began.
+#![allow(clippy::disallowed_methods)]
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;

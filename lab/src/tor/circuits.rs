@@ -163,10 +163,13 @@ impl Shared {
                 state.circuits.insert(number.to_string(), Fate::Built);
             }
             ("CIRC", "FAILED" | "CLOSED") => {
-                if !matches!(state.circuits.get(number), Some(Fate::Gone(_))) {
-                    state
-                        .circuits
-                        .insert(number.to_string(), Fate::Gone(reason()));
+                let fate = state
+                    .circuits
+                    .entry(number.to_string())
+                    .or_insert(Fate::Built);
+                // The first reason is the one that says why.
+                if *fate == Fate::Built {
+                    *fate = Fate::Gone(reason());
                 }
             }
             ("STREAM", "NEW") => {

@@ -98,11 +98,11 @@ pub struct Flow {
     threads: Vec<JoinHandle<io::Result<Vec<Sample>>>>,
 }
 
+/// What a thread does with a stream until it is told to end.
+type Work = Box<dyn FnOnce(TcpStream, Arc<AtomicBool>) -> io::Result<Vec<Sample>> + Send>;
+
 impl Flow {
-    fn new(
-        stream: TcpStream,
-        works: Vec<Box<dyn FnOnce(TcpStream, Arc<AtomicBool>) -> io::Result<Vec<Sample>> + Send>>,
-    ) -> io::Result<Flow> {
+    fn new(stream: TcpStream, works: Vec<Work>) -> io::Result<Flow> {
         let ends = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
         for work in works {

@@ -98,11 +98,12 @@ fn measure(
     let (lengths, clock) = (session.lengths, session.clock);
     let mut probes = Vec::new();
     let mut bulk = Vec::new();
-    for client in 0..CLIENT_COUNT {
+    let (quiet_circuits, bulk_circuits) = circuits.split_at(CLIENT_COUNT);
+    for (client, circuit) in quiet_circuits.iter().enumerate() {
         probes.push(probe(
             &session.net,
             client,
-            &circuits[client],
+            circuit,
             &session.server,
             PROBE_EVERY,
             clock,
@@ -110,8 +111,7 @@ fn measure(
     }
     session.sleep(0.5)?;
     let base = session.window(lengths.idle)?;
-    for client in 0..CLIENT_COUNT {
-        let circuit = &circuits[CLIENT_COUNT + client];
+    for (client, circuit) in bulk_circuits.iter().enumerate() {
         bulk.push(receive(
             &session.net,
             client,

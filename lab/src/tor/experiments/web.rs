@@ -37,11 +37,11 @@ pub fn run(
     let circuits = session.circuits(&wanted)?;
     let (lengths, clock) = (session.lengths, session.clock);
     let mut bulk = Vec::new();
-    for client in CLIENTS..2 * CLIENTS {
+    for (client, circuit) in circuits.iter().enumerate().skip(CLIENTS) {
         bulk.push(receive(
             &session.net,
             client,
-            &circuits[client],
+            circuit,
             &session.server,
             Request::Stamps(0),
             clock,
