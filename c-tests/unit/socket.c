@@ -421,8 +421,11 @@ a_sandbox_without_batches_is_coped_with(void **state)
   fflush(NULL);
   pid_t child = fork();
   assert_true(child >= 0);
-  if (child == 0)
-    _exit(in_sandbox(&w));
+  if (child == 0) {
+    int wrong = in_sandbox(&w);
+    world_free(&w);
+    _exit(wrong);
+  }
   int status;
   assert_int_equal(waitpid(child, &status, 0), child);
   assert_true(WIFEXITED(status));

@@ -379,3 +379,25 @@ fn a_narrower_path_does_not_leave_the_window_full() {
         assert_settled(&mut net);
     });
 }
+
+/// Quiet circuits first, then bulk beside them: what was measured while nobody wanted much must not hold it back.
+#[test]
+fn bulk_after_quiet_circuits_fills_the_link() {
+    for congestion in [Algorithm::Cubic, Algorithm::Bbr] {
+        seeds(&format!("after quiet {congestion:?}"), 2, |name, seed| {
+            let link = || Link::new().rate(5_000_000, 250_000).delay(25 * MILLISECOND);
+            let mut net = coupled(name, seed, congestion, link);
+            net.establish();
+            for number in 1..=4 {
+                net.open(0, 1, number, 0, plan::requests(300, 514, 514));
+            }
+            net.pass(5 * SECOND);
+            net.open(0, 1, 50, 0, plan::upload(30_000_000));
+            net.open(0, 1, 51, 0, plan::upload(30_000_000));
+            net.pass(4 * SECOND);
+            // 4 s at 40 Mbit/s are 20 MB.
+            let sent = info(&net, 0).stats.payload_sent;
+            assert!(sent > 15_000_000, "{congestion:?}: {sent}");
+        });
+    }
+}
