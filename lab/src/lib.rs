@@ -16,6 +16,7 @@
 //! report       tables, JSON, plots
 //! results/     what experiments in real time leave behind: lines, intervals, comparisons
 //! emulate/     hosts and links in real time: the link emulator
+//! datapath/    CPU time and memory of the data path, beside others
 //! kernel/      the kernel's TCP beside utcp's, over the emulator
 //! ```
 
@@ -53,6 +54,10 @@ pub mod emulate;
 /// The kernel's TCP beside and against utcp's, over emulated links in real time.
 #[cfg(target_os = "linux")]
 pub mod kernel;
+
+/// What the data path costs, over real sockets and in memory.
+#[cfg(target_os = "linux")]
+pub mod datapath;
 
 #[cfg(test)]
 mod tests;
