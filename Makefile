@@ -123,6 +123,15 @@ demo-packages:
 bench-tcp: packages ## TCP over emulated links in virtual time, beside others (BENCH="--quick" and more)
 	$(CARGO) run --release --locked --package utcp-lab --bin bench-tcp -- $(BENCH)
 
+.PHONY: bench-datapath
+bench-datapath: check-packages ## CPU time, throughput and memory of the data path, beside others (BENCH="--quick" and more)
+	$(CARGO) build --release --locked --package utcp-lab --bin bench-datapath --bin bench-memory
+	$(TARGET)/release/bench-datapath $(BENCH)
+
+.PHONY: bench-quick
+bench-quick: check-packages ## instructions of fixed workloads against lab/data/bench-quick.json (BENCH=--update stores them)
+	$(CARGO) run --release --locked --package utcp-lab --bin bench-quick -- $(BENCH)
+
 .PHONY: clean
 clean: ## remove everything that was built
 	$(CARGO) clean

@@ -12,6 +12,8 @@ struct Options {
     quick: bool,
     #[arg(long, default_value_t = 16)]
     circuits: u32,
+    #[arg(long)]
+    only: Option<usize>,
 }
 
 fn main() {
@@ -25,6 +27,9 @@ fn main() {
         let mut all = [vec![], vec![], vec![], vec![], vec![]];
         for _ in 0..rounds {
             for (n, list) in all.iter_mut().enumerate() {
+                if options.only.is_some_and(|only| only != n) {
+                    continue;
+                }
                 let progress = Progress::default();
                 let [a, b] = match n {
                     0 => throughput::utcp::pair(options.circuits, CHUNK, &progress),

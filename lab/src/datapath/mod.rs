@@ -5,12 +5,18 @@
 //! capi         a relay on the C API
 //! socket       the same socket I/O for others
 //! throughput/  utcp, DTLS alone, quinn and TLS over the kernel's TCP, side by side over loopback
+//! pair         two endpoints in memory
+//! workload     fixed work for them
+//! callgrind    its instructions
 //! ```
 
+pub mod callgrind;
 pub mod capi;
 pub mod clock;
+pub mod pair;
 pub mod socket;
 pub mod throughput;
+pub mod workload;
 
 use std::net::UdpSocket;
 use std::sync::OnceLock;
