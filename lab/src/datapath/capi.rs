@@ -96,7 +96,7 @@ unsafe extern "C" {
 }
 
 /// What a relay does with its circuits.
-pub trait Application: Send {
+pub trait Application {
     /// Circuits can be opened.
     fn ready(&mut self, _connection: Connection) {}
     /// The peer opened a circuit.
@@ -121,7 +121,7 @@ pub struct Relay<A: Application> {
 }
 
 // SAFETY: an endpoint and a socket may be used by any one thread at a time, and the application is Send.
-unsafe impl<A: Application> Send for Relay<A> {}
+unsafe impl<A: Application + Send> Send for Relay<A> {}
 
 fn good(code: c_int) {
     assert_eq!(code, 0, "the library refuses");

@@ -5,6 +5,8 @@
 //! capi         a relay on the C API
 //! socket       the same socket I/O for others
 //! throughput/  utcp, DTLS alone, quinn and TLS over the kernel's TCP, side by side over loopback
+//! stages       Experiment 2: each stage for one packet
+//! report       targets, and facts about the machine
 //! pair         two endpoints in memory
 //! workload     fixed work for them
 //! callgrind    its instructions
@@ -14,7 +16,9 @@ pub mod callgrind;
 pub mod capi;
 pub mod clock;
 pub mod pair;
+pub mod report;
 pub mod socket;
+pub mod stages;
 pub mod throughput;
 pub mod workload;
 

@@ -53,7 +53,7 @@ impl Application for Reader {
     }
 }
 
-impl<A: Application> Half for Relay<A> {
+impl<A: Application + Send> Half for Relay<A> {
     fn turn(&mut self, now: u64) -> bool {
         let received = self.receive(now, LIMIT);
         if received == 0 && self.deadline() <= now {
