@@ -129,7 +129,7 @@ mod linux {
             for stage in stages::alone(circuits, samples) {
                 println!("{}", stage.line());
             }
-            for (batch, bound) in [(1, 5.0), (64, 3.0)] {
+            for (batch, bound) in [(1, 5.0), (stages::BATCH, 3.0)] {
                 let samples = samples / batch.min(16);
                 let all = stages::whole(circuits, batch, samples);
                 for stage in &all {

@@ -28,6 +28,12 @@ mod linux {
         HELD.with(|held| held[who].get())
     }
 
+    /// Ends of which nothing is left from measurements before.
+    fn fresh(budget: u64) -> Pair {
+        HELD.with(|held| held.iter().for_each(|octets| octets.set(0)));
+        Pair::new(budget, meter)
+    }
+
     fn allocations() -> u64 {
         ALLOCATIONS.with(|count| count[0].get() + count[1].get())
     }
@@ -50,7 +56,7 @@ mod linux {
 
     /// Of many circuits: what an idle one takes, and what all take while 1,000 are busy.
     fn many(circuits: u32) -> Value {
-        let mut pair = Pair::new(1 << 32, meter);
+        let mut pair = fresh(1 << 32);
         pair.open(1..101);
         pair.run(100 * SECOND);
         let empty = [held(0), held(1)];
@@ -90,7 +96,7 @@ mod linux {
 
     /// Circuits opened and closed again and again: what is held after each round.
     fn storm(circuits: u32, rounds: u32) -> Value {
-        let mut pair = Pair::new(1 << 32, meter);
+        let mut pair = fresh(1 << 32);
         pair.closing = true;
         let mut after = Vec::new();
         for _ in 0..rounds {
@@ -107,12 +113,6 @@ mod linux {
             pair.run(120 * SECOND);
             pair.incoming.clear();
             after.push(larger());
-            eprintln!(
-                "closed {} stats {:?} {:?}",
-                pair.closed,
-                pair.end(0).stats(),
-                pair.end(1).stats()
-            );
         }
         // The first round leaves behind what later ones use again.
         let growth = after[after.len() - 1] - after[0];
@@ -128,7 +128,7 @@ mod linux {
     /// Everybody receives, and nobody reads: what the pool holds, and whether all arrives in the end.
     fn budget(circuits: u32) -> Value {
         const BUDGET: u64 = 16 << 20;
-        let mut pair = Pair::new(BUDGET, meter);
+        let mut pair = fresh(BUDGET);
         let ids = pair.open(1..1 + circuits);
         pair.run(2 * SECOND);
         pair.reading = false;
@@ -177,7 +177,7 @@ mod linux {
 
     /// Allocations for each datagram of steady traffic.
     fn steady() -> Value {
-        let mut pair = Pair::new(1 << 32, meter);
+        let mut pair = fresh(1 << 32);
         let id = pair.open(1..2)[0];
         let ids = pair.open(2..52);
         let mut traffic = |turns: usize| {

@@ -24,7 +24,8 @@ pub struct Stage {
 
 impl Stage {
     fn new(name: &'static str, paper: Option<f64>) -> Stage {
-        let times = Histogram::new(3).expect("three digits");
+        // Up to ten seconds.
+        let times = Histogram::new_with_bounds(1, 10_000_000_000, 3).expect("bounds");
         Stage { name, paper, times }
     }
 
@@ -62,6 +63,10 @@ pub fn head(circuits: u32) -> String {
         "paper"
     )
 }
+
+/// Cells that arrive together where they are batched: no more than a circuit takes in at once before its congestion
+/// window has grown.
+pub const BATCH: usize = 24;
 
 /// Packets that come before the measurement.
 const WARM: usize = 2_000;
