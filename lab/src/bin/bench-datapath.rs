@@ -11,7 +11,7 @@ mod linux {
     use clap::Parser;
     use serde_json::Value;
     use utcp_lab::datapath::report::{machine, target};
-    use utcp_lab::datapath::throughput::{self, CHUNK, Half, Progress, Span, Threads};
+    use utcp_lab::datapath::throughput::{self, CHUNK, Progress, Span, Threads};
     use utcp_lab::datapath::workload::{Work, Workload};
     use utcp_lab::datapath::{callgrind, median, pair, stages};
     use utcp_lab::kernel::bench::targets::{Bound, Target};
@@ -46,22 +46,29 @@ mod linux {
     const QUINN: usize = 2;
     const TLS: usize = 3;
 
-    const CONTESTANTS: [&str; 5] = [
+    const TOKIO: usize = 4;
+
+    const CONTESTANTS: [&str; 6] = [
         "utcp, C API",
         "bare: DTLS, same socket calls, no TCP",
         "quinn-proto, same socket calls",
         "TLS 1.3 over the kernel's TCP",
+        "quinn with tokio and quinn-udp",
         "utcp, C API, written cell by cell",
     ];
 
-    fn contestant(n: usize, circuits: u32, progress: &Progress) -> [Box<dyn Half>; 2] {
-        match n {
-            UTCP => throughput::utcp::pair(circuits, CHUNK, progress),
-            BARE => throughput::dtls::pair(progress),
-            QUINN => throughput::quinn::pair(circuits, progress),
-            TLS => throughput::tls::pair(progress),
-            _ => throughput::utcp::pair(circuits, pair::CELL, progress),
-        }
+    /// Gbit/s per CPU second.
+    fn contestant(n: usize, circuits: u32, threads: Threads, span: Span) -> f64 {
+        let progress = Progress::default();
+        let [a, b] = match n {
+            UTCP => throughput::utcp::pair(circuits, CHUNK, &progress),
+            BARE => throughput::dtls::pair(&progress),
+            QUINN => throughput::quinn::pair(circuits, &progress),
+            TLS => throughput::tls::pair(&progress),
+            TOKIO => return throughput::tokio::run(circuits, threads, span) * 8e-9,
+            _ => throughput::utcp::pair(circuits, pair::CELL, &progress),
+        };
+        throughput::run(a, b, &progress, threads, span) * 8e-9
     }
 
     fn throughput(options: &Options) -> Vec<Target> {
@@ -76,9 +83,7 @@ mod linux {
             for _ in 0..rounds {
                 for (n, rates) in all.iter_mut().enumerate() {
                     if CONTESTANTS[n].contains(&options.only) {
-                        let progress = Progress::default();
-                        let [a, b] = contestant(n, options.circuits, &progress);
-                        rates.push(throughput::run(a, b, &progress, threads, span) * 8e-9);
+                        rates.push(contestant(n, options.circuits, threads, span));
                     }
                 }
             }
@@ -100,7 +105,8 @@ mod linux {
             }
             for (than, name, bound) in [
                 (BARE, "the bare ceiling", 0.8),
-                (QUINN, "quinn", 1.5),
+                (TOKIO, "quinn", 1.5),
+                (QUINN, "quinn-proto on utcp's sockets", 1.5),
                 (TLS, "TLS over the kernel's TCP", 0.7),
             ] {
                 // Of each round, so that what disturbed it disturbs both.

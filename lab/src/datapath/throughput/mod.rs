@@ -4,6 +4,7 @@
 pub mod dtls;
 pub mod quinn;
 pub mod tls;
+pub mod tokio;
 pub mod utcp;
 
 use std::os::fd::RawFd;
@@ -56,6 +57,13 @@ pub struct Span {
     pub end: u64,
 }
 
+impl Span {
+    /// Octets per CPU second if it took so many nanoseconds.
+    fn rate(self, nanos: u64) -> f64 {
+        (self.end - self.begin) as f64 * 1e9 / nanos as f64
+    }
+}
+
 fn wait(halves: &[&mut dyn Half]) {
     let now = clock::micros();
     let due = halves.iter().map(|half| half.deadline()).min();
@@ -70,20 +78,49 @@ fn wait(halves: &[&mut dyn Half]) {
     socket::wait(&sockets, span as u32 * 1_000);
 }
 
+/// CPU time of a thread within the span. Belongs to that thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Meter {
+    span: Span,
+    /// CPU time and octets when the beginning was seen.
+    begin: Option<(u64, u64)>,
+    /// Nanoseconds, once the end was seen.
+    pub nanos: Option<u64>,
+}
+
+impl Meter {
+    /// Before the beginning.
+    pub fn new(span: Span) -> Meter {
+        Meter {
+            span,
+            begin: None,
+            nanos: None,
+        }
+    }
+
+    /// So much has arrived by now.
+    pub fn look(&mut self, arrived: u64) {
+        let span = self.span;
+        if arrived < span.begin || self.nanos.is_some() {
+            return;
+        }
+        let (cpu, from) = *self.begin.get_or_insert_with(|| (clock::cpu(), arrived));
+        if arrived >= span.end {
+            // Beginning and end are seen a little late.
+            let part = (span.end - span.begin) as f64 / (arrived - from).max(1) as f64;
+            self.nanos = Some(((clock::cpu() - cpu) as f64 * part) as u64);
+        }
+    }
+}
+
 /// Lets these ends work until all has arrived; returns the CPU time in nanoseconds that this thread spent on it within
 /// the span.
 fn drive(halves: &mut [&mut dyn Half], progress: &Progress, span: Span) -> u64 {
-    let mut begin = None;
+    let mut meter = Meter::new(span);
     loop {
-        let arrived = progress.load(Ordering::Relaxed);
-        if arrived >= span.begin && begin.is_none() {
-            begin = Some((clock::cpu(), arrived));
-        }
-        if arrived >= span.end {
-            let (cpu, from) = begin.expect("the end is behind the beginning");
-            // The two ends of a flow, or the turns of one, may see the beginning a little late.
-            let part = (span.end - span.begin) as f64 / (arrived - from).max(1) as f64;
-            return ((clock::cpu() - cpu) as f64 * part) as u64;
+        meter.look(progress.load(Ordering::Relaxed));
+        if let Some(nanos) = meter.nanos {
+            return nanos;
         }
         let now = clock::micros();
         let mut busy = false;
@@ -111,5 +148,5 @@ pub fn run(
             drive(&mut [&mut *sender], progress, span) + other.join().expect("no panic")
         }),
     };
-    (span.end - span.begin) as f64 * 1e9 / nanos as f64
+    span.rate(nanos)
 }

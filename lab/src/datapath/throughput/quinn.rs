@@ -52,7 +52,7 @@ fn transport(streams: u32) -> Arc<TransportConfig> {
     Arc::new(config)
 }
 
-fn client(streams: u32) -> ClientConfig {
+pub(super) fn client(streams: u32) -> ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     let certificate = CertificateDer::from(identity().0.clone());
     roots.add(certificate).expect("a certificate");
@@ -67,7 +67,7 @@ fn client(streams: u32) -> ClientConfig {
     config
 }
 
-fn server(streams: u32) -> ServerConfig {
+pub(super) fn server(streams: u32) -> ServerConfig {
     let (chain, key) = identity();
     let tls = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
