@@ -80,7 +80,8 @@ pub fn alone(circuits: u32, samples: usize) -> Vec<Stage> {
     let mut due = Stage::new("timer: delayed acknowledgement", Some(85.0));
     let mut pair = Pair::plain();
     let ids = pair.open(1..1 + circuits);
-    pair.run(utcp::time::SECOND);
+    // All cells arrive, and circuits fall asleep.
+    pair.run(100 * utcp::time::SECOND);
     let (sender, receiver) = (Batched::new(), Batched::new());
     let from = SocketAddr::from(([192, 0, 2, 0], 9_001));
     for n in 0..WARM + samples {
