@@ -106,15 +106,15 @@ fn parse(profile: &str) -> Result<BTreeMap<(String, String), u64>, String> {
         } else if line.starts_with("calls=") {
             // The next line is the cost of what was called.
             is_call = true;
-        } else if line.starts_with(|c: char| c.is_ascii_digit() || "+-*".contains(c)) {
-            if !std::mem::take(&mut is_call) {
-                let cost: u64 = line
-                    .split(' ')
-                    .nth(1)
-                    .and_then(|cost| cost.parse().ok())
-                    .ok_or_else(|| format!("not a cost: {line}"))?;
-                *costs.entry((object.clone(), function.clone())).or_default() += cost;
-            }
+        } else if line.starts_with(|c: char| c.is_ascii_digit() || "+-*".contains(c))
+            && !std::mem::take(&mut is_call)
+        {
+            let cost: u64 = line
+                .split(' ')
+                .nth(1)
+                .and_then(|cost| cost.parse().ok())
+                .ok_or_else(|| format!("not a cost: {line}"))?;
+            *costs.entry((object.clone(), function.clone())).or_default() += cost;
         }
     }
     Ok(costs)

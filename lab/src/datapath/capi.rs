@@ -11,14 +11,18 @@ use libc::{sockaddr, sockaddr_in, socklen_t};
 // Without this the linker would not look for the functions in the library.
 use utcp as _;
 
-/// Opaque.
 #[repr(C)]
-pub struct Opaque([u8; 0]);
+struct Opaque([u8; 0]);
 
-/// `utcp_circuit *`.
-pub type Circuit = *mut Opaque;
-/// `utcp_connection *`.
-pub type Connection = *mut Opaque;
+/// `utcp_circuit *`: a handle of the library's, which is never freed here, and so can always be used.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Circuit(*mut Opaque);
+
+/// `utcp_connection *`, as [`Circuit`].
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Connection(*mut Opaque);
 
 /// `UTCP_OPTION_MAX_CIRCUITS`.
 pub const MAX_CIRCUITS: c_int = 5;
@@ -73,8 +77,6 @@ unsafe extern "C" {
         number: u32,
         circuit: *mut Circuit,
     ) -> c_int;
-    fn utcp_connection_free(connection: Connection) -> c_int;
-    fn utcp_circuit_free(circuit: Circuit) -> c_int;
     fn utcp_circuit_read(circuit: Circuit, buffer: *mut u8, room: usize, len: *mut usize) -> c_int;
     fn utcp_circuit_write(
         circuit: Circuit,
@@ -82,7 +84,7 @@ unsafe extern "C" {
         len: usize,
         written: *mut usize,
     ) -> c_int;
-    fn utcp_circuit_number(circuit: *const Opaque) -> c_uint;
+    fn utcp_circuit_number(circuit: Circuit) -> c_uint;
     fn utcp_socket_new(fd: c_int, without: u32, socket: *mut *mut Opaque) -> c_int;
     fn utcp_socket_free(socket: *mut Opaque) -> c_int;
     fn utcp_socket_send(socket: *mut Opaque, batch: *const c_void, count: usize) -> usize;
@@ -200,7 +202,7 @@ impl<A: Application> Relay<A> {
             unreachable!("sockets are bound to 127.0.0.1")
         };
         let address = raw(peer);
-        let mut connection = null_mut();
+        let mut connection = Connection(null_mut());
         // SAFETY: the address and the place for the handle outlive the call.
         good(unsafe {
             utcp_endpoint_connect(
@@ -245,8 +247,8 @@ impl<A: Application> Relay<A> {
 
 impl<A: Application> Drop for Relay<A> {
     fn drop(&mut self) {
-        // SAFETY: made in `new`, and freed nowhere else. Handles of connections and circuits that still exist go with
-        // the process: this is a measurement.
+        // SAFETY: made in `new`, and freed nowhere else. Handles of connections and circuits are kept: they may
+        // still be used, and then are told to be closed.
         unsafe {
             let socket = (*self.user).socket;
             utcp_endpoint_free(self.endpoint);
@@ -269,8 +271,8 @@ fn raw(address: SocketAddrV4) -> sockaddr_in {
 
 /// Opens a circuit.
 pub fn open(connection: Connection, number: u32) -> Circuit {
-    let mut circuit = null_mut();
-    // SAFETY: handles are checked by the library.
+    let mut circuit = Circuit(null_mut());
+    // SAFETY: the handle came from the library and was never freed.
     good(unsafe { utcp_connection_open_circuit(connection, number, &mut circuit) });
     circuit
 }
@@ -293,7 +295,7 @@ pub fn write(circuit: Circuit, data: &[u8]) -> usize {
 
 /// The number of a circuit.
 pub fn number(circuit: Circuit) -> u32 {
-    // SAFETY: handles are checked by the library.
+    // SAFETY: the handle came from the library and was never freed.
     unsafe { utcp_circuit_number(circuit) }
 }
 
@@ -314,9 +316,8 @@ unsafe extern "C" fn ready<A: Application>(user: *mut c_void, connection: Connec
     unsafe { (*user.cast::<User<A>>()).app.ready(connection) }
 }
 
-unsafe extern "C" fn connection_closed(_: *mut c_void, connection: Connection, _: c_int) {
-    // SAFETY: it has ended, and nobody keeps the handle.
-    unsafe { utcp_connection_free(connection) };
+unsafe extern "C" fn connection_closed(_: *mut c_void, _: Connection, reason: c_int) {
+    eprintln!("a connection has ended: reason {reason}");
 }
 
 unsafe extern "C" fn incoming<A: Application>(
@@ -346,6 +347,4 @@ unsafe extern "C" fn writable<A: Application>(user: *mut c_void, circuit: Circui
 
 unsafe extern "C" fn circuit_closed(_: *mut c_void, circuit: Circuit, reason: c_int) {
     eprintln!("circuit {} has ended: reason {reason}", number(circuit));
-    // SAFETY: it has ended, and nobody keeps the handle.
-    unsafe { utcp_circuit_free(circuit) };
 }
