@@ -139,6 +139,15 @@ lab-quick: lab-packages ## the laboratory in its short form, as root: Tor, rival
 lab: lab-packages ## the laboratory in its whole form, as root, overnight
 	$(CARGO) run --release --locked --package utcp-lab --bin lab -- all $(LAB)
 
+.PHONY: bench-datapath
+bench-datapath: check-packages ## CPU time, throughput and memory of the data path, beside others (BENCH="--quick" and more)
+	$(CARGO) build --release --locked --package utcp-lab --bin bench-datapath --bin bench-memory
+	$(TARGET)/release/bench-datapath $(BENCH)
+
+.PHONY: bench-quick
+bench-quick: check-packages ## instructions of fixed workloads against lab/data/bench-quick.json (BENCH=--update stores them)
+	$(CARGO) run --release --locked --package utcp-lab --bin bench-quick -- $(BENCH)
+
 .PHONY: clean
 clean: ## remove everything that was built
 	$(CARGO) clean

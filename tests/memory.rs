@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use identity::identity;
 use utcp::config::Config;
 use utcp::endpoint::{CircuitId, ConnectionId, Endpoint, Event};
+use utcp::error::{CloseReason, Error};
 use utcp::time::{MILLISECOND, SECOND, Time};
 
 const CELL: usize = 514;
@@ -34,16 +35,37 @@ struct Pair {
     read: usize,
     /// Circuits open at the second end.
     open: usize,
+    /// Those that have ended at either otherwise than in order.
+    broken: usize,
+    /// Whether the second end reads what arrives.
+    reading: bool,
+    /// What it has not read.
+    unread: Vec<CircuitId>,
+    /// It closes what the first has closed.
+    closing: bool,
 }
 
 impl Pair {
     fn new() -> Pair {
+        Pair::with_budget(1 << 30)
+    }
+
+    /// The second end may hold so much queued data.
+    fn with_budget(memory_budget: u64) -> Pair {
+        let receiver = Config {
+            memory_budget,
+            ..config(1)
+        };
         let mut pair = Pair {
-            ends: [0, 1].map(|who| Endpoint::new(config(who)).expect("an endpoint")),
+            ends: [config(0), receiver].map(|config| Endpoint::new(config).expect("an endpoint")),
             now: Time(100 * SECOND),
             connection: None,
             read: 0,
             open: 0,
+            broken: 0,
+            reading: true,
+            unread: Vec::new(),
+            closing: false,
         };
         let id = pair.ends[0]
             .connect(pair.now, address(1), None)
@@ -79,9 +101,11 @@ impl Pair {
                 Event::ConnectionVerify(id) => self.ends[who].verified(self.now, id, true),
                 Event::ConnectionReady(id) if who == 0 => self.connection = Some(id),
                 Event::CircuitIncoming(..) => self.open += 1,
-                Event::Readable(id) => self.read(who, id),
-                Event::CircuitClosed(id, _) => {
+                Event::Readable(id) if self.reading => self.read(who, id),
+                Event::Readable(id) => self.unread.push(id),
+                Event::CircuitClosed(id, reason) => {
                     self.ends[who].circuit_forget(id);
+                    self.broken += usize::from(reason != CloseReason::Done);
                     self.open -= usize::from(who == 1);
                 }
                 _ => {}
@@ -91,8 +115,15 @@ impl Pair {
 
     fn read(&mut self, who: usize, id: CircuitId) {
         let mut buffer = [0; 4 * CELL];
-        while let Ok(n) = self.ends[who].read(id, &mut buffer) {
-            self.read += n;
+        loop {
+            match self.ends[who].read(id, &mut buffer) {
+                Ok(n) => self.read += n,
+                Err(Error::End) if self.closing => {
+                    let _ = self.ends[who].close(id);
+                    return;
+                }
+                Err(_) => return,
+            }
         }
     }
 
@@ -194,4 +225,58 @@ fn cells_now_and_then_allocate_nothing() {
     println!("{allocations} allocations");
     assert_eq!(pair.read - read, 500 * CELL);
     assert_eq!(allocations, 0);
+}
+
+#[test]
+fn circuits_opened_and_closed_again_and_again_leave_nothing_behind() {
+    const COUNT: u32 = 2_000;
+    let mut pair = Pair::new();
+    pair.closing = true;
+    let mut round = || {
+        for id in pair.open(1..1 + COUNT) {
+            assert_eq!(pair.ends[0].close(id), Ok(()));
+        }
+        // Until nothing of the old ones could still arrive.
+        pair.run(130 * SECOND);
+        assert_eq!((pair.open, pair.broken), (0, 0));
+    };
+    // What the first round has made grow, the next ones use again.
+    growth(&mut round);
+    let grown: Vec<i64> = (0..4).map(|_| growth(&mut round)).collect();
+    println!("{grown:?} octets");
+    let all: i64 = grown.iter().sum();
+    assert!(all < 16_384, "{grown:?}");
+}
+
+#[test]
+fn a_reader_that_stops_costs_no_more_than_the_budget_and_no_circuit() {
+    const BUDGET: u64 = 1 << 20;
+    const COUNT: u32 = 500;
+    // Four times what the budget is.
+    const EACH: usize = 4 * BUDGET as usize / COUNT as usize;
+    let mut pair = Pair::with_budget(BUDGET);
+    let ids = pair.open(1..1 + COUNT);
+    pair.run(2 * SECOND);
+    let before = pair.read;
+    pair.reading = false;
+    for id in &ids {
+        assert_eq!(pair.ends[0].write(*id, &[7; EACH]), Ok(EACH));
+    }
+    let mut most = 0;
+    let mut run = |pair: &mut Pair, turns: usize| {
+        for _ in 0..turns {
+            pair.turn();
+            most = most.max(pair.ends[1].memory());
+        }
+    };
+    run(&mut pair, 6_000);
+    assert!(pair.ends[1].memory() > BUDGET / 2, "it was put to the test");
+    pair.reading = true;
+    for id in std::mem::take(&mut pair.unread) {
+        pair.read(1, id);
+    }
+    run(&mut pair, 24_000);
+    assert_eq!(pair.read - before, EACH * COUNT as usize);
+    assert_eq!((pair.open, pair.broken), (COUNT as usize, 0));
+    assert!(most <= BUDGET, "{most} octets");
 }

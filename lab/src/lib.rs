@@ -16,6 +16,7 @@
 //! cli/         the subcommands of `lab`
 //! report       tables, JSON, plots
 //! emulate/     hosts and links in real time: the link emulator
+//! datapath/    CPU time and memory of the data path, beside others
 //! kernel/      the kernel's TCP beside utcp's, over the emulator
 //! tor/         the paper's experiments on real Tor binaries, over the link emulator
 //! peers/       rivals on the same link
@@ -74,6 +75,9 @@ pub mod tor;
 #[cfg(target_os = "linux")]
 pub mod kernel;
 
+/// What the data path costs, over real sockets and in memory.
+#[cfg(target_os = "linux")]
+pub mod datapath;
 /// Rivals on the same link.
 #[cfg(target_os = "linux")]
 pub mod peers;
