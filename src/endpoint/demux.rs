@@ -36,13 +36,10 @@ impl Peer {
 }
 
 /// IPv4 addresses mapped into IPv6 are the IPv4 address: a dual-stack socket reports them so.
-pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
-            Some(ip) => SocketAddr::new(IpAddr::V4(ip), address.port()),
-            None => address,
-        },
-        IpAddr::V4(_) => address,
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        IpAddr::V6(_) => address,
     }
 }
 

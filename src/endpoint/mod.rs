@@ -25,6 +25,7 @@ use crate::rng::Rng;
 use crate::stats::{ConnectionInfo, EndpointStats};
 use crate::time::Time;
 use demux::Peer;
+pub(crate) use demux::canonical;
 use shared::Shared;
 use timers::Owner;
 

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::endpoint::canonical;
+
 /// Entries before those of peers without a ready connection are forgotten.
 const BOUND: usize = 1024;
 
@@ -71,14 +73,6 @@ impl Locals {
     /// The address is not this machine's any more, or the peer is not reached from there.
     pub(super) fn forget(&mut self, peer: SocketAddr) {
         self.entries.remove(&canonical(peer));
-    }
-}
-
-/// An IPv4 address mapped into IPv6 is the IPv4 address.
-fn canonical(peer: SocketAddr) -> SocketAddr {
-    match peer.ip().to_canonical() {
-        IpAddr::V4(ip) => SocketAddr::new(ip.into(), peer.port()),
-        IpAddr::V6(_) => peer,
     }
 }
 
