@@ -489,7 +489,7 @@ impl Rig {
                     );
                     self.closed = Some(reason);
                 }
-                Event::Readable(_) | Event::Writable(_) => {}
+                Event::Readable(_) | Event::Writable(_) | Event::MemoryPressure(_) => {}
                 other => panic!("{other:?}"),
             }
         }

@@ -114,6 +114,7 @@ impl EndpointEnd {
                     self.writable.push(number);
                 }
             }
+            Event::MemoryPressure(_) => {}
             Event::ConnectionClosed(..) | Event::CircuitClosed(..) => panic!("{event:?}"),
         }
     }

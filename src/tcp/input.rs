@@ -60,7 +60,7 @@ impl Tcb {
     /// Takes over what the peer's SYN says.
     pub(super) fn take_syn(&mut self, syn: &Segment<'_>) {
         self.irs = syn.seq;
-        self.receive = ReceiveQueue::new(syn.seq + 1);
+        self.receive = ReceiveQueue::new(syn.seq + 1, self.account());
         self.window.start(syn.seq + 1);
         self.quick_acks = QUICK_ACKS;
         match syn.options.window_scale {
@@ -328,9 +328,12 @@ impl Tcb {
             let outcome = self.receive.store(pool, start, payload);
             stored = Some(outcome);
             if matches!(outcome, Stored::InOrder | Stored::OutOfOrder) {
-                let unread = self.receive.readable();
+                let (unread, srtt) = (self.receive.readable(), self.rtt.srtt());
+                let account = self.account();
                 self.window
-                    .on_arrival(now, payload.len(), unread, self.rtt.srtt());
+                    .on_arrival(now, payload.len(), unread, srtt, || {
+                        pool.lets_windows_grow(account)
+                    });
             }
             match outcome {
                 Stored::InOrder => {

@@ -93,6 +93,7 @@ impl Ours {
                 self.readable.insert(id);
             }
             Event::Writable(_) => self.writable = true,
+            Event::MemoryPressure(_) => {}
             Event::ConnectionClosed(..) | Event::CircuitClosed(..) => {
                 self.broken = Some(format!("{event:?}"));
             }
