@@ -12,9 +12,20 @@ const BUDGET: u64 = 1_000_000;
 
 /// A relay, 0, with a budget of its own and `peers` that connect to it.
 fn relay(name: &str, seed: u64, peers: usize, link: impl Fn() -> Link) -> Net {
+    relay_with_share(name, seed, peers, 50, link)
+}
+
+fn relay_with_share(
+    name: &str,
+    seed: u64,
+    peers: usize,
+    share: u32,
+    link: impl Fn() -> Link,
+) -> Net {
     let mut net = Net::new(name, seed);
     let mut config = net.config(0);
     config.memory_budget = BUDGET;
+    config.connection_share = share;
     net.add_host(config);
     for peer in 1..=peers {
         net.add_host(net.config(peer));
@@ -138,8 +149,42 @@ fn data_out_of_order_goes_before_data_in_order_is_refused() {
             refused = stats.dropped_in_order;
         }
         let stats = net.hosts[0].endpoint.stats();
-        assert!(refused > 0 && stats.dropped_out_of_order > 0);
-        assert!(stats.bytes_reneged > 0);
+        assert!(refused > 0 && stats.dropped_out_of_order + stats.bytes_reneged > 0);
+        net.complete(600 * SECOND);
+        net.assert_clean();
+    });
+}
+
+#[test]
+fn short_of_all_data_out_of_order_goes_wherever_it_is() {
+    seeds("reneging", 3, |name, seed| {
+        let mut net = relay_with_share(name, seed, 3, 100, fast);
+        for number in 1..=10 {
+            net.open(1, 0, number, 0, plan::upload(100_000));
+        }
+        let out_of_order = |net: &Net| -> u64 {
+            let host = &net.hosts[0];
+            let infos = host.flows.keys();
+            let infos = infos.filter_map(|&id| host.endpoint.circuit_info(id));
+            infos.map(|info| info.out_of_order).sum()
+        };
+        // Half of what the first peer sends is lost, and then all of it.
+        net.pass(SECOND / 10);
+        net.link(1, 0, fast().loss(0.5));
+        net.pass(SECOND / 10);
+        net.link(1, 0, fast().loss(1.0));
+        net.pass(SECOND / 10);
+        let before = out_of_order(&net);
+        assert!(before > 0, "it was put to the test");
+        for peer in 2..=3 {
+            for number in 1..=40 {
+                net.open(peer, 0, number, 0, plan::slow_reader(100_000, 20 * SECOND));
+            }
+            net.pass(5 * SECOND);
+        }
+        assert_eq!(out_of_order(&net), 0);
+        assert!(net.hosts[0].endpoint.stats().bytes_reneged >= before);
+        net.link(1, 0, fast());
         net.complete(600 * SECOND);
         net.assert_clean();
     });
@@ -149,6 +194,8 @@ fn data_out_of_order_goes_before_data_in_order_is_refused() {
 fn a_budget_that_shrinks_and_grows_loses_nothing() {
     seeds("changing budget", 3, |name, seed| {
         let mut net = relay(name, seed, 2, || broadband().loss(0.001));
+        let endpoint = &mut net.hosts[0].endpoint;
+        assert_eq!(endpoint.set_memory_budget(64 * BUDGET), Ok(()));
         for peer in 1..=2 {
             for number in 1..=20 {
                 net.open(peer, 0, number, 0, plan::slow_reader(100_000, 30 * SECOND));
@@ -156,6 +203,8 @@ fn a_budget_that_shrinks_and_grows_loses_nothing() {
                 net.open(peer, 0, 200 + number, 0, plan::both_ways(100_000, 100_000));
             }
         }
+        // All have begun when it becomes little.
+        net.pass(SECOND / 2);
         let budgets = [BUDGET / 8, 4 * BUDGET, BUDGET / 2, 65_536, BUDGET];
         for budget in budgets {
             let endpoint = &mut net.hosts[0].endpoint;
