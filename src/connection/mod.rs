@@ -2,6 +2,8 @@
 
 pub mod circuit;
 pub mod circuits;
+#[cfg(test)]
+mod memory_tests;
 pub mod path;
 mod resets;
 #[cfg(test)]
