@@ -66,6 +66,7 @@ void or_utcp_endpoint_close(bool exiting);
 bool or_utcp_endpoint_is_open(void);
 bool or_utcp_endpoint_use_certificate(const uint8_t *chain, size_t chain_len,
                                       const uint8_t *key, size_t key_len);
+void or_utcp_endpoint_set_memory(uint64_t octets);
 size_t or_utcp_memory(void);
 size_t or_utcp_shed(size_t octets);
 void or_utcp_free_glue(void);

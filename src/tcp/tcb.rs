@@ -299,7 +299,7 @@ impl Tcb {
         let mut tcb = Tcb::new(settings, iss, State::SynReceived);
         tcb.set_account(account);
         tcb.counters.segments_received = 1;
-        tcb.take_syn(syn);
+        tcb.take_syn(pool, syn);
         tcb.take_data(now, pool, syn);
         tcb
     }
