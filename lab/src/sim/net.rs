@@ -553,6 +553,7 @@ impl Net {
                     self.pump(tube);
                 }
             }
+            Told::MemoryPressure(_) => {}
             Told::ConnectionClosed(..) | Told::CircuitClosed(..) => panic!("{told:?}"),
         }
     }
