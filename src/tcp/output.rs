@@ -545,12 +545,16 @@ impl Tcb {
         } else {
             Time::NEVER
         };
-        if !self.window_allows(u64::from(self.mss)) {
-            if waiting {
-                self.filled = Some(self.snd_nxt);
-            }
-        } else if !waiting || self.is_held_by_peer() {
+        let fits = self.window_allows(u64::from(self.mss));
+        let held_by_peer = self.is_held_by_peer();
+        if !fits && waiting {
+            self.filled = Some(self.snd_nxt);
+        }
+        if fits && (!waiting || held_by_peer) {
             self.board.set_app_limited();
+        }
+        if !(waiting && fits) || held_by_peer {
+            self.pacer.on_idle();
         }
         if self.discard && self.state == State::FinWait2 && self.wait_at == Time::NEVER {
             self.wait_at = now + FIN_WAIT_2;

@@ -87,7 +87,7 @@ impl Circuits {
                 self.gates_at = self.budget.opens_at(now, mss, self.srtt);
             }
             if !self.waiting[Gate::Window as usize].is_empty()
-                && let Some(group) = &self.group
+                && let Some(group) = &mut self.group
             {
                 self.gates_at = self.gates_at.min(group.opens_at(now));
             }

@@ -126,9 +126,10 @@ impl Group {
         self.room() == 0
     }
 
-    /// When pacing lets something out, if the window does.
-    pub fn opens_at(&self, now: Time) -> Time {
+    /// Something waits: when pacing lets it out, if the window does.
+    pub fn opens_at(&mut self, now: Time) -> Time {
         if self.is_full() {
+            self.pacer.on_idle();
             Time::NEVER
         } else {
             self.pacer.wake_at(now)
@@ -156,6 +157,7 @@ impl Group {
     /// Nothing waits although there is room.
     pub fn on_idle(&mut self) {
         self.rate.set_app_limited(self.in_flight);
+        self.pacer.on_idle();
     }
 
     /// `len` octets are sent now. They are counted in [`Group::in_flight`] by [`Group::changed`].

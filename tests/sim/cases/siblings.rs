@@ -401,3 +401,26 @@ fn bulk_after_quiet_circuits_fills_the_link() {
         });
     }
 }
+
+/// Whoever wakes up late sends what was due meanwhile.
+#[test]
+fn late_wake_ups_leave_no_link_idle() {
+    for congestion in ALL {
+        for coupled in [true, false] {
+            let what = format!("late, {congestion:?}, coupled {coupled}");
+            seeds(&what, 2, |name, seed| {
+                let link = || Link::new().rate(5_000_000, 250_000).delay(25 * MILLISECOND);
+                let mut net = pair(name, seed, link, |config| {
+                    config.coupled = coupled;
+                    config.congestion = congestion;
+                });
+                net.hosts[0].timer_tick = 5 * MILLISECOND;
+                net.establish();
+                net.open(0, 1, 1, 0, plan::upload(60_000_000));
+                net.pass(8 * SECOND);
+                let sent = info(&net, 0).stats.payload_sent;
+                assert!(sent > 30_000_000, "{what}: {sent}");
+            });
+        }
+    }
+}
