@@ -76,7 +76,14 @@ mod tests {
     use super::*;
 
     /// Octets that leave within `span` when asked at every wake-up, so much too late, a thousand at a time.
-    fn run(pacer: &mut Pacer, from: Time, span: Micros, rate: u64, burst: u64, late: Micros) -> u64 {
+    fn run(
+        pacer: &mut Pacer,
+        from: Time,
+        span: Micros,
+        rate: u64,
+        burst: u64,
+        late: Micros,
+    ) -> u64 {
         let mut now = from;
         let mut sent = 0;
         while now < from + span {

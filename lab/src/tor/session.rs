@@ -15,8 +15,10 @@ use crate::emulate::{LinkSettings, Summary, Verdict};
 use crate::figures::{jain, quantile};
 use crate::results::Series;
 
-/// Time between two probes.
-pub const PROBE_EVERY: Duration = Duration::from_millis(100);
+/// Time between two probes: more than the round trip and a delayed acknowledgement take, on a circuit or to the guard. Tor
+/// does not set TCP_NODELAY, so that at shorter distances a probe waits until the one before is acknowledged on the
+/// client's connection to its guard, and one late answer makes the next five late.
+pub const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// How long answers are waited for after a window.
 const GRACE: f64 = 1.0;
 

@@ -80,7 +80,7 @@ impl Circuits {
             // Who stands in a line sends acknowledgements meanwhile, but nothing ahead of the others in it.
             let window = match gate {
                 Some(_) if line.is_none() && circuit.waiting.is_some() => 0,
-                Some(gate) => self.gate_room(now, gate),
+                Some(gate) => self.gate_room(now, gate).max(self.quiet_room(wire, gate)),
                 None => u64::MAX,
             };
             let Some(circuit) = self.circuits.get_mut(&wire) else {

@@ -10,6 +10,8 @@ const STARTUP_PACING_GAIN: u64 = 277;
 const DRAIN_PACING_GAIN: u64 = 50;
 const DOWN_PACING_GAIN: u64 = 90;
 const UP_PACING_GAIN: u64 = 125;
+/// Cruising with a queue that is not meant to be there.
+const DRAINING_CRUISE_PACING_GAIN: u64 = 90;
 const DEFAULT_CWND_GAIN: u64 = 200;
 const UP_CWND_GAIN: u64 = 225;
 
@@ -30,6 +32,7 @@ impl Bbr {
             State::Drain => DRAIN_PACING_GAIN,
             State::ProbeBwDown => DOWN_PACING_GAIN,
             State::ProbeBwUp => UP_PACING_GAIN,
+            State::ProbeBwCruise if self.has_own_queue() => DRAINING_CRUISE_PACING_GAIN,
             State::ProbeBwCruise | State::ProbeBwRefill | State::ProbeRtt => 100,
         }
     }

@@ -2,7 +2,7 @@
 //! concerns the round-trip time is in `probe_rtt`, what concerns congestion in `response`.
 
 use super::{Ack, Bbr, INFINITE};
-use crate::time::{Micros, SECOND, Time};
+use crate::time::{MILLISECOND, Micros, SECOND, Time};
 
 /// Round trips over which aggregation is remembered once the pipe was full (BBR.ExtraAckedFilterLen, section
 /// "Estimating BBR.extra_acked").
@@ -11,6 +11,11 @@ const EXTRA_ACKED_FILTER_LEN: u64 = 10;
 /// The least round-trip time of a round, in per cent of the minimum, above which a queue is standing: the excess is
 /// what one round of probing makes.
 const STANDING_QUEUE: u64 = 125;
+
+/// The least round-trip time of a round above the minimum, as its divisor, and at least, from which a cruising sender has
+/// a queue of its own making.
+const OWN_QUEUE_DIVISOR: u64 = 16;
+const OWN_QUEUE: Micros = 2 * MILLISECOND;
 
 /// `value` times `percent` per cent.
 pub(super) fn scale(value: u64, percent: u64) -> u64 {
@@ -55,6 +60,10 @@ pub(super) struct Rounds {
     pub next_delivered: u64,
     /// The least round-trip time of this round, and of the one before.
     least_rtt: [Micros; 2],
+    /// Sum and number of the round-trip times of this round.
+    rtts: (u128, u64),
+    /// By how much the mean of the round before was above its least.
+    spread: Micros,
 }
 
 impl Default for Rounds {
@@ -64,6 +73,8 @@ impl Default for Rounds {
             start: false,
             next_delivered: 0,
             least_rtt: [INFINITE; 2],
+            rtts: (0, 0),
+            spread: 0,
         }
     }
 }
@@ -197,10 +208,26 @@ impl Bbr {
             self.cycle.rounds_since_probe = self.cycle.rounds_since_probe.saturating_add(1);
             self.cwnd_limited.last_round = self.cwnd_limited.this_round;
             self.cwnd_limited.this_round = false;
+            let (sum, count) = std::mem::take(&mut self.rounds.rtts);
+            let mean = saturate(sum / u128::from(count.max(1)));
+            self.rounds.spread = mean.saturating_sub(self.rounds.least_rtt[0]);
             self.rounds.least_rtt = [INFINITE, self.rounds.least_rtt[0]];
         }
-        let least = &mut self.rounds.least_rtt[0];
-        *least = ack.rtt.unwrap_or(INFINITE).min(*least);
+        if let Some(rtt) = ack.rtt {
+            self.rounds.rtts.0 += u128::from(rtt);
+            self.rounds.rtts.1 += 1;
+            self.rounds.least_rtt[0] = self.rounds.least_rtt[0].min(rtt);
+        }
+    }
+
+    /// Whether every packet of this round and the last has waited, by more than their delays vary: the estimate is the
+    /// highest of thousands of samples, none of which is exact, and what is sent too much queues up while cruising.
+    pub(super) fn has_own_queue(&self) -> bool {
+        let [this, last] = self.rounds.least_rtt;
+        let least = this.min(last);
+        let min = self.min_rtt.get();
+        let allowed = (min / OWN_QUEUE_DIVISOR).max(OWN_QUEUE);
+        least != INFINITE && least > min.saturating_add(allowed + self.rounds.spread)
     }
 
     /// Whether no packet of this round and the last got through without waiting for a quarter of the minimum.
