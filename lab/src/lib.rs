@@ -14,7 +14,7 @@
 //! target       a figure, what it has to be, and whether it is
 //! targets      what the figures of bench-tcp have to reach
 //! cli/         the subcommands of `lab`
-//! report       tables, JSON, plots
+//! report       tables, JSON; plot: plots; palette: the colours of all
 //! emulate/     hosts and links in real time: the link emulator
 //! datapath/    CPU time and memory of the data path, beside others
 //! kernel/      the kernel's TCP beside utcp's, over the emulator
@@ -38,6 +38,7 @@ pub mod facts;
 pub mod figures;
 pub mod linux;
 pub mod page;
+pub mod palette;
 pub mod path;
 pub mod plot;
 pub mod quinn;
