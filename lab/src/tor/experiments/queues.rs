@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use super::shared::{Loss, path_of, set_loss, shared_link};
 use crate::tor::network::{Net, Set};
-use crate::tor::server::Request;
-use crate::tor::session::{Judgement, Measured, Session, end_all};
+use crate::tor::session::{Circuit, Judgement, Measured, Session, end_all};
 use crate::tor::sockets::connections;
 use crate::tor::torrc::OR_PORT;
-use crate::tor::traffic::receive;
 
 /// Downloads at once.
 const DOWNLOADS: usize = 4;
@@ -85,30 +83,20 @@ pub fn run(session: &mut Session, set: Set) -> Result<(Measured, Judgement), Box
         ..Loss::default()
     };
     set_loss(session, set, plain)?;
-    session.close(&wanted, &circuits);
+    session.close(&circuits);
     outcome
 }
 
 fn measure(
     session: &mut Session,
     set: Set,
-    circuits: &[String],
+    circuits: &[Circuit],
 ) -> Result<(Measured, Judgement), Box<dyn Error>> {
     let (lengths, clock) = (session.lengths, session.clock);
     let (from, to) = shared_link(set);
     session.begin_counting()?;
     let begin = clock.seconds();
-    let mut downloads = Vec::new();
-    for (client, circuit) in circuits.iter().enumerate() {
-        downloads.push(receive(
-            &session.net,
-            client,
-            circuit,
-            &session.server,
-            Request::Stamps(0),
-            clock,
-        )?);
-    }
+    let downloads = session.bulk(circuits)?;
     let mut outputs = Vec::new();
     while clock.seconds() - begin < lengths.settle + lengths.measure {
         let next = clock.seconds() + EVERY.as_secs_f64();
