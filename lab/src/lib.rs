@@ -4,7 +4,7 @@
 //! link, rng    the simulator's links and randomness, which the tests use too
 //! end          one end of a flow, whoever wrote the transport
 //! tcb          utcp's inner TCP alone; the size of each datagram is that of its DTLS record
-//! endpoint     the whole of utcp: endpoints, DTLS, circuits
+//! endpoint     the whole of utcp: endpoints, DTLS, circuits; connection: one connection with its circuits
 //! quinn        quinn-proto
 //! world        ends, links and applications in virtual time
 //! contestant   who takes part
@@ -31,6 +31,7 @@
 pub mod all;
 pub mod bench;
 pub mod cli;
+pub mod connection;
 pub mod contestant;
 pub mod end;
 pub mod endpoint;
