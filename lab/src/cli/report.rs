@@ -35,5 +35,8 @@ pub fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         written.charts,
         written.octets / 1_000
     );
+    if written.octets >= page::LIMIT {
+        println!("that is more than the {} kB wanted", page::LIMIT / 1_000);
+    }
     Ok(())
 }

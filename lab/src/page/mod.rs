@@ -38,7 +38,7 @@ use experiment::{Chart, block, file_name};
 use png::Painter;
 use table::View;
 
-/// All files together are smaller.
+/// All files together are smaller, if they can be.
 pub const LIMIT: usize = 5_000_000;
 
 /// The page's name in a run's folder.
@@ -116,9 +116,9 @@ pub struct Written {
 pub fn write(folder: &Path, page: PathBuf, targets: &[Target]) -> Result<Written, Box<dyn Error>> {
     let run = plain::run(Run::read(folder)?);
     let painter = Painter::default();
-    let mut steps = STEPS.into_iter();
+    let mut steps = STEPS.into_iter().peekable();
     let (text, charts, images, octets) = loop {
-        let (points, scale) = steps.next().ok_or("the page would be too large")?;
+        let (points, scale) = steps.next().expect("the last step ends it");
         let (text, charts) = render(&run, targets, points)?;
         let paint = |chart: &Chart| painter.png(&chart.svg, scale).map_err(|e| e.to_string());
         let images: Vec<Vec<u8>> = charts.par_iter().map(paint).collect::<Result<_, _>>()?;
@@ -127,7 +127,7 @@ pub fn write(folder: &Path, page: PathBuf, targets: &[Target]) -> Result<Written
             .zip(&images)
             .map(|(c, i)| c.svg.len() + i.len());
         let octets = text.len() + pictures.sum::<usize>();
-        if octets < LIMIT {
+        if octets < LIMIT || steps.peek().is_none() {
             break (text, charts, images, octets);
         }
     };
