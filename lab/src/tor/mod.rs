@@ -4,6 +4,7 @@
 //! plan         what a run measures, in which order
 //! runner       runs it: networks, refusals, results
 //! experiments/ one file each: what is done, and what its figures mean
+//! plausible    what figures can be
 //! targets      what figures have to reach
 //! session      what experiments have at hand
 //! network      a private network: hosts, nodes, bootstrap; node, torrc, keys, programs: its parts
@@ -44,6 +45,7 @@ pub mod keys;
 pub mod network;
 pub mod node;
 pub mod plan;
+pub mod plausible;
 pub mod process;
 pub mod programs;
 pub mod runner;
