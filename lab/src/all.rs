@@ -41,14 +41,14 @@ pub const PARTS: &[Part] = &[
     Part {
         name: "tor",
         about: "the paper's experiments on real Tor binaries",
-        minutes: [6.0, 240.0],
+        minutes: [9.5, 240.0],
         possible: always,
         targets: crate::tor::targets::targets,
     },
     Part {
         name: "peers",
         about: "rivals on the same link",
-        minutes: [4.0, 180.0],
+        minutes: [3.5, 180.0],
         possible: always,
         targets: crate::peers::targets::targets,
     },

@@ -47,8 +47,8 @@ impl Lengths {
     /// The short form.
     pub const QUICK: Lengths = Lengths {
         idle: 2.0,
-        settle: 3.0,
-        measure: 8.0,
+        settle: 2.5,
+        measure: 6.5,
     };
     /// Only to see that everything works.
     pub const SMOKE: Lengths = Lengths {

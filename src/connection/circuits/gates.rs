@@ -55,15 +55,15 @@ impl Circuits {
         }
     }
 
-    /// Octets that a circuit may send although the gate is closed: one that has nothing in flight does not wait for the
-    /// pacing of those that have, with one segment, if the common window has room. The pacer counts it.
+    /// Octets that a circuit may send although the gate is closed: one that has nothing in flight does not wait for those
+    /// that have.
     pub(super) fn quiet_room(&self, wire: u32, gate: Gate) -> u64 {
         let quiet = |circuit: &Circuit| circuit.in_group == 0 && circuit.waiting.is_none();
         match &self.group {
             Some(group)
                 if gate == Gate::Window && self.circuits.get(&wire).is_some_and(|c| quiet(c)) =>
             {
-                group.room().min(u64::from(Self::mss(self.limit)))
+                group.quiet_room()
             }
             _ => 0,
         }

@@ -10,8 +10,6 @@ const STARTUP_PACING_GAIN: u64 = 277;
 const DRAIN_PACING_GAIN: u64 = 50;
 const DOWN_PACING_GAIN: u64 = 90;
 const UP_PACING_GAIN: u64 = 125;
-/// Cruising with a queue that is not meant to be there.
-const DRAINING_CRUISE_PACING_GAIN: u64 = 90;
 const DEFAULT_CWND_GAIN: u64 = 200;
 const UP_CWND_GAIN: u64 = 225;
 
@@ -32,8 +30,8 @@ impl Bbr {
             State::Drain => DRAIN_PACING_GAIN,
             State::ProbeBwDown => DOWN_PACING_GAIN,
             State::ProbeBwUp => UP_PACING_GAIN,
-            State::ProbeBwCruise if self.has_own_queue() => DRAINING_CRUISE_PACING_GAIN,
-            State::ProbeBwCruise | State::ProbeBwRefill | State::ProbeRtt => 100,
+            State::ProbeBwCruise => self.cruise_gain(),
+            State::ProbeBwRefill | State::ProbeRtt => 100,
         }
     }
 
@@ -66,7 +64,11 @@ impl Bbr {
 
     /// SetPacingRateWithGain(): until the pipe was full, the rate only rises.
     pub(super) fn set_pacing_rate(&mut self, gain: u64) {
-        let rate = scale(scale(self.with_losses(self.bw), gain), 100 - PACING_MARGIN);
+        let bw = match self.state {
+            State::ProbeBwCruise => self.cruise_bw(),
+            _ => self.bw,
+        };
+        let rate = scale(scale(self.with_losses(bw), gain), 100 - PACING_MARGIN);
         if self.full_bw.reached || rate > self.pacing_rate {
             self.pace(rate);
         }

@@ -39,11 +39,7 @@
 //!   delivered, the next probe lasts as long as the draft's: then there is idle bandwidth, or another flow to share
 //!   with. So do probes that begin while a queue is standing. Without that, two flows at a buffer of a fifth of a
 //!   product stayed at 2:1.
-//! - **Cruising with a queue goes at nine tenths of the rate** until it is gone. The estimate is the highest of thousands
-//!   of samples, and what is heard a little late or early makes some of them too high: by 4 to 7 % in an event loop
-//!   that has other work. What was sent too much stood in the queue up to the window, twice the product. A queue is one
-//!   that every packet of two rounds met, of more than 2 ms and a sixteenth of the minimum round-trip time, and of more
-//!   than the delays of a round vary.
+//! - **Cruising keeps no queue**: see `cruise.rs`.
 //! - **ProbeRTT stays away while cruising shows no queue**: a sample within a thirty-second of the minimum counts as
 //!   the minimum seen again. The draft wants a lower one, which a sender alone on its path does not get.
 //! - Congestion Experienced is answered as Linux' version 3 does it (the draft leaves ECN open), but at any round-trip
@@ -59,6 +55,7 @@
 //!   the number of lost ranges.
 
 mod control;
+mod cruise;
 mod model;
 mod probe_bw;
 mod probe_rtt;
@@ -70,6 +67,7 @@ mod tests;
 use super::{Ack, Loss};
 use crate::time::{Micros, Time};
 
+use cruise::Cruise;
 use model::{AckAggregation, CwndLimited, MaxBw, Rounds};
 use probe_bw::Cycle;
 use probe_rtt::MinRtt;
@@ -159,6 +157,7 @@ pub struct Bbr {
     full_bw: FullBw,
     drain_start_round: u64,
     cycle: Cycle,
+    cruise: Cruise,
     min_rtt: MinRtt,
     short: ShortTerm,
     long: LongTerm,
@@ -196,6 +195,7 @@ impl Bbr {
             full_bw: FullBw::default(),
             drain_start_round: 0,
             cycle: Cycle::new(seed),
+            cruise: Cruise::default(),
             min_rtt: MinRtt::new(srtt_hint),
             short: ShortTerm::default(),
             long: LongTerm::default(),
@@ -284,6 +284,7 @@ impl Bbr {
         self.check_probe_rtt(ack, &sample);
         self.advance_latest_delivery_signals(&sample);
         self.bound_bw_for_model();
+        self.update_cruise(ack);
 
         self.set_pacing_rate(self.pacing_gain());
         self.set_send_quantum();

@@ -2,7 +2,7 @@
 //! concerns the round-trip time is in `probe_rtt`, what concerns congestion in `response`.
 
 use super::{Ack, Bbr, INFINITE};
-use crate::time::{MILLISECOND, Micros, SECOND, Time};
+use crate::time::{Micros, SECOND, Time};
 
 /// Round trips over which aggregation is remembered once the pipe was full (BBR.ExtraAckedFilterLen, section
 /// "Estimating BBR.extra_acked").
@@ -11,11 +11,6 @@ const EXTRA_ACKED_FILTER_LEN: u64 = 10;
 /// The least round-trip time of a round, in per cent of the minimum, above which a queue is standing: the excess is
 /// what one round of probing makes.
 const STANDING_QUEUE: u64 = 125;
-
-/// The least round-trip time of a round above the minimum, as its divisor, and at least, from which a cruising sender has
-/// a queue of its own making.
-const OWN_QUEUE_DIVISOR: u64 = 16;
-const OWN_QUEUE: Micros = 2 * MILLISECOND;
 
 /// `value` times `percent` per cent.
 pub(super) fn scale(value: u64, percent: u64) -> u64 {
@@ -63,7 +58,15 @@ pub(super) struct Rounds {
     /// Sum and number of the round-trip times of this round.
     rtts: (u128, u64),
     /// By how much the mean of the round before was above its least.
-    spread: Micros,
+    pub spread: Micros,
+}
+
+impl Rounds {
+    /// The least round-trip time of this round and the one before.
+    pub fn least_rtt(&self) -> Micros {
+        let [this, last] = self.least_rtt;
+        this.min(last)
+    }
 }
 
 impl Default for Rounds {
@@ -220,20 +223,9 @@ impl Bbr {
         }
     }
 
-    /// Whether every packet of this round and the last has waited, by more than their delays vary: the estimate is the
-    /// highest of thousands of samples, none of which is exact, and what is sent too much queues up while cruising.
-    pub(super) fn has_own_queue(&self) -> bool {
-        let [this, last] = self.rounds.least_rtt;
-        let least = this.min(last);
-        let min = self.min_rtt.get();
-        let allowed = (min / OWN_QUEUE_DIVISOR).max(OWN_QUEUE);
-        least != INFINITE && least > min.saturating_add(allowed + self.rounds.spread)
-    }
-
     /// Whether no packet of this round and the last got through without waiting for a quarter of the minimum.
     pub(super) fn is_queue_standing(&self) -> bool {
-        let [this, last] = self.rounds.least_rtt;
-        let least = this.min(last);
+        let least = self.rounds.least_rtt();
         least != INFINITE && least > scale(self.min_rtt.get(), STANDING_QUEUE)
     }
 
