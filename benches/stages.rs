@@ -11,7 +11,7 @@ use divan::{Bencher, black_box};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use utcp::config::Config;
 use utcp::dtls::{Context, Incoming, Listen, Session, SessionState};
-use utcp::pool::Pool;
+use utcp::pool::{NOBODY, Pool, Use};
 use utcp::tcp::segment::{Flags, Options, Segment};
 use utcp::tcp::seq::Seq;
 use utcp::time::{SECOND, Time};
@@ -148,7 +148,7 @@ fn tortp_decode(bencher: Bencher<'_, '_>, payload: usize) {
 fn pool_take_and_give(bencher: Bencher<'_, '_>) {
     let mut pool = Pool::new(1 << 20);
     bencher.bench_local(|| {
-        let block = pool.take().expect("within the budget");
-        pool.give(black_box(block));
+        let block = pool.take(NOBODY, Use::Send).expect("within the budget");
+        pool.give(NOBODY, Use::Send, black_box(block));
     });
 }

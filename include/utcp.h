@@ -347,7 +347,8 @@ struct ssl_st; /* OpenSSL's SSL */
 #define UTCP_OPTION_DEAD_TIMEOUT 11
 
 /**
- * Bytes of queued data that the endpoint may hold, at least 65536, default 1073741824.
+ * Bytes of queued data that the endpoint may hold, at least 65536, default 1073741824. It can be changed later:
+ * utcp_endpoint_set_memory_budget().
  */
 #define UTCP_OPTION_MEMORY_BUDGET 12
 
@@ -378,6 +379,18 @@ struct ssl_st; /* OpenSSL's SSL */
 #define UTCP_OPTION_COUPLED_FLOWS 15
 
 /**
+ * How much of the memory budget one connection may hold, both directions together: percent of what all other
+ * connections leave, 1 to 100, default 50. 32 KiB are allowed to each, as long as there are any.
+ *
+ * So a peer whose data is not read, or that acknowledges nothing, takes half of the budget at most, two of them a third
+ * each, and however many there are, something is left for one more. Of what a connection may hold, data received takes
+ * three quarters at most, and so does data to be sent. As the rest becomes little, its receive windows stop growing,
+ * then data that came out of order is thrown away, then data that arrives is dropped, which slows its senders down;
+ * writes give UTCP_ERR_WOULD_BLOCK, and circuit_writable comes when there is room.
+ */
+#define UTCP_OPTION_CONNECTION_SHARE 16
+
+/**
  * Whether the largest datagram that the path to a peer carries is found by probing (RFC 8899): 0 or 1, default 1. The
  * socket should not let datagrams be fragmented (see utcp_callbacks.tx).
  */
@@ -405,6 +418,21 @@ struct ssl_st; /* OpenSSL's SSL */
  * of loss before it slows down, which loss-based flows beside it at a shallow buffer pay for (docs/congestion.md).
  */
 #define UTCP_CONGESTION_BBR 3
+
+/**
+ * No more than half of the memory budget was in use; or use was higher, and has fallen below three eighths.
+ */
+#define UTCP_MEMORY_NORMAL 0
+
+/**
+ * More than half of the memory budget was in use, and no less than three eighths since.
+ */
+#define UTCP_MEMORY_HIGH 1
+
+/**
+ * More than seven eighths of the memory budget were in use, and no less than three quarters since.
+ */
+#define UTCP_MEMORY_CRITICAL 2
 
 /**
  * This side sent the ClientHello.
@@ -693,6 +721,14 @@ typedef struct utcp_callbacks {
    * circuit, which ends with its connection.
    */
   void (*circuit_closed)(void *user, struct utcp_circuit *circuit, int reason);
+  /**
+   * More, or less, of the memory budget is in use than when this was called last: UTCP_MEMORY_*, at first
+   * UTCP_MEMORY_NORMAL. Called once when use has risen above a mark, and once when it has fallen well below it.
+   *
+   * The library slows peers down by itself. The relay may read faster, close circuits, raise the budget
+   * (utcp_endpoint_set_memory_budget()) or have circuits reset (utcp_endpoint_shed()).
+   */
+  void (*memory_pressure)(void *user, int level);
 } utcp_callbacks;
 
 /**
@@ -1084,6 +1120,10 @@ typedef struct utcp_connection_stats {
    * Its congestion control, UTCP_CONGESTION_*; 0: none ever did.
    */
   uint64_t coupled_congestion;
+  /**
+   * Bytes held in the queues of its circuits, in whole blocks: what UTCP_OPTION_CONNECTION_SHARE limits.
+   */
+  uint64_t memory;
 } utcp_connection_stats;
 
 /**
@@ -1174,6 +1214,35 @@ typedef struct utcp_endpoint_stats {
    * Datagrams dropped: from an address that cannot be a peer's.
    */
   uint64_t dropped_address;
+  /**
+   * Bytes that queues may hold, as configured or set last.
+   */
+  uint64_t memory_budget;
+  /**
+   * Bytes held in queues, the most ever.
+   */
+  uint64_t memory_peak;
+  /**
+   * Writes that took less than they were given, or nothing, because memory was short.
+   */
+  uint64_t writes_refused;
+  /**
+   * Short of memory, first: times that a receive window would have grown and did not.
+   */
+  uint64_t windows_held;
+  /**
+   * Short of memory, second: bytes received out of order, held, and thrown away. Also those that went in
+   * utcp_endpoint_shed().
+   */
+  uint64_t bytes_reneged;
+  /**
+   * Short of memory, second: segments dropped that arrived out of order.
+   */
+  uint64_t dropped_out_of_order;
+  /**
+   * Short of memory, third: segments dropped that arrived in order.
+   */
+  uint64_t dropped_in_order;
 } utcp_endpoint_stats;
 
 /**
@@ -1385,6 +1454,19 @@ int utcp_endpoint_set_accepting(struct utcp_endpoint *endpoint,
  * Bytes held in the queues of all circuits, both directions, in whole blocks. 0 if `endpoint` is not a live endpoint.
  */
 uint64_t utcp_endpoint_memory(const struct utcp_endpoint *endpoint);
+
+/**
+ * Changes the memory budget, UTCP_OPTION_MEMORY_BUDGET, in bytes; what connections may hold of it follows.
+ *
+ * Less than what is held already takes nothing away by itself: nothing more is taken in until less is held, and data
+ * that arrives is treated as when memory runs short (UTCP_OPTION_CONNECTION_SHARE). To free some at once, call
+ * utcp_endpoint_shed(). More lets writers go on that wait for memory; they hear of it from the next process.
+ *
+ * UTCP_ERR_ARGUMENT: `bytes` is below 65536; the budget stays as it was. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not an
+ * endpoint.
+ */
+int utcp_endpoint_set_memory_budget(struct utcp_endpoint *endpoint,
+                                    uint64_t bytes);
 
 /**
  * Frees at least `bytes` of what utcp_endpoint_memory() counts, or all there is: first data that arrived out of

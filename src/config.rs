@@ -16,6 +16,9 @@ const ETHERNET_IPV6: usize = 1_452;
 /// No datagram with one record is larger.
 const LARGEST_DATAGRAM: usize = MAX_PLAINTEXT + RECORD_OVERHEAD;
 
+/// The smallest budget for queued data, octets.
+pub const SMALLEST_BUDGET: u64 = 65_536;
+
 /// Whether the connecting side shows a certificate too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u32)]
@@ -72,6 +75,8 @@ pub struct Config {
     pub dead_timeout: Micros,
     /// Octets of queued data that the endpoint may hold.
     pub memory_budget: u64,
+    /// How much of that one connection may hold: percent of what the others leave.
+    pub connection_share: u32,
 }
 
 impl Default for Config {
@@ -97,6 +102,7 @@ impl Default for Config {
             handshake_timeout: 20 * SECOND,
             dead_timeout: 180 * SECOND,
             memory_budget: 1 << 30,
+            connection_share: 50,
         }
     }
 }
@@ -140,7 +146,8 @@ impl Config {
                 || (576..=LARGEST_DATAGRAM).contains(&self.largest_datagram))
             && (SECOND / 10..=3_600 * SECOND).contains(&self.handshake_timeout)
             && (SECOND..=86_400 * SECOND).contains(&self.dead_timeout)
-            && self.memory_budget >= 65_536;
+            && self.memory_budget >= SMALLEST_BUDGET
+            && (1..=100).contains(&self.connection_share);
         if ok { Ok(()) } else { Err(Error::Argument) }
     }
 }

@@ -26,6 +26,13 @@ pub struct EndpointStats {
     pub dropped_limit: u64,
     pub dropped_output_full: u64,
     pub dropped_address: u64,
+    pub memory_budget: u64,
+    pub memory_peak: u64,
+    pub writes_refused: u64,
+    pub windows_held: u64,
+    pub bytes_reneged: u64,
+    pub dropped_out_of_order: u64,
+    pub dropped_in_order: u64,
 }
 
 /// What a connection has seen.
@@ -77,6 +84,8 @@ pub struct ConnectionInfo {
     pub srtt: Micros,
     /// The smallest round-trip time seen, zero before the first sample.
     pub min_rtt: Micros,
+    /// Octets held in its queues, in whole blocks.
+    pub memory: u64,
 }
 
 /// A circuit's TCP from the inside, as Linux's `tcp_info`.

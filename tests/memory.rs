@@ -54,6 +54,7 @@ impl Pair {
     fn with_budget(memory_budget: u64) -> Pair {
         let receiver = Config {
             memory_budget,
+            connection_share: 100,
             ..config(1)
         };
         let mut pair = Pair {

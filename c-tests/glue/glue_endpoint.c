@@ -490,6 +490,68 @@ memory_and_shed(void **state)
   assert_int_equal(p.conn->calls[CALL_LOST], 1);
 }
 
+/* What the last line for the operator says of the memory budget. */
+static unsigned long long
+budget(void)
+{
+  const or_utcp_figures_t none = { .links = 0 };
+  unsigned long long queued = 0, of = 0;
+  or_utcp_log_figures(&none, &none);
+  const char *text = strstr(tor.last_log[OR_UTCP_INFO], "circuits, ");
+  assert_non_null(text);
+  assert_int_equal(sscanf(text, "circuits, %llu bytes queued of %llu,", &queued, &of), 2);
+  assert_int_equal(queued, or_utcp_memory());
+  return of;
+}
+
+static void
+memory_is_set_anew(void **state)
+{
+  (void)state;
+  assert_int_equal(budget(), tor_settings().memory);
+  or_utcp_endpoint_set_memory(128 << 20);
+  assert_int_equal(budget(), 128 << 20);
+  /* No less than what a relay needs to work. */
+  or_utcp_endpoint_set_memory(0);
+  assert_int_equal(budget(), 16 << 20);
+  or_utcp_endpoint_set_memory(UINT64_MAX);
+  assert_int_equal(budget(), UINT64_MAX);
+  or_utcp_endpoint_close(false);
+  or_utcp_endpoint_set_memory(1 << 30);
+  assert_false(or_utcp_endpoint_is_open());
+}
+
+/* Less than what is held: nothing is lost, and no more comes before some of it is read. */
+static void
+memory_shrinks_below_what_is_held(void **state)
+{
+  (void)state;
+  enum { CIRCUITS = 60, CELLS = 1000 };
+  struct pair p = pair_in();
+  struct circuit *c[CIRCUITS];
+  for (unsigned i = 0; i < CIRCUITS; i++) {
+    c[i] = peer_open(p.peer, 100 + i);
+    circuit_cells(c[i], 4, CELL_CREATE2, 0, 1);
+  }
+  RUN_UNTIL(10 * SECOND, p.conn->cell_count == CIRCUITS);
+  for (unsigned i = 0; i < CIRCUITS; i++) {
+    or_utcp_stream_hold(p.conn->link, 100 + i, true);
+    circuit_cells(c[i], 4, CELL_RELAY, 1, CELLS);
+  }
+  run_for(30 * SECOND);
+  const size_t held = or_utcp_memory();
+  assert_true(held > 8 << 20);
+  or_utcp_endpoint_set_memory(0);
+  run_for(30 * SECOND);
+  assert_true(or_utcp_memory() <= held);
+  for (unsigned i = 0; i < CIRCUITS; i++)
+    or_utcp_stream_hold(p.conn->link, 100 + i, false);
+  for (unsigned i = 0; i < CIRCUITS; i++) {
+    RUN_UNTIL(300 * SECOND, tor_count(p.conn, 100 + i) == CELLS + 1);
+    assert_int_equal(tor_wrong(p.conn, 100 + i), 0);
+  }
+}
+
 /* ---- the log ---- */
 
 static void
@@ -537,6 +599,8 @@ main(void)
     TEST(garbage_at_the_socket),
     TEST(more_than_a_turn_reads),
     TEST(memory_and_shed),
+    TEST(memory_is_set_anew),
+    TEST(memory_shrinks_below_what_is_held),
     TEST(library_log),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

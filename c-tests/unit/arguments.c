@@ -53,6 +53,7 @@ null_endpoint(void **state)
   assert_int_equal(utcp_endpoint_set_accepting(NULL, 1), UTCP_ERR_NULL);
   assert_int_equal(utcp_endpoint_memory(NULL), 0);
   assert_int_equal(utcp_endpoint_shed(NULL, 1, &shed), UTCP_ERR_NULL);
+  assert_int_equal(utcp_endpoint_set_memory_budget(NULL, 65536), UTCP_ERR_NULL);
   assert_int_equal(utcp_endpoint_set_capture(NULL, NULL, NULL), UTCP_ERR_NULL);
   utcp_endpoint_stats stats = { .size = sizeof stats, .circuits = 77 };
   assert_int_equal(utcp_endpoint_get_stats(NULL, &stats), UTCP_ERR_NULL);
@@ -162,6 +163,10 @@ null_data_and_outputs(void **state)
   assert_int_equal(utcp_endpoint_find(e, NULL, to_len, &connection), UTCP_ERR_NULL);
   assert_int_equal(utcp_endpoint_find(e, to, to_len, NULL), UTCP_ERR_NULL);
   assert_int_equal(utcp_endpoint_shed(e, 0, NULL), UTCP_OK); /* who does not want to know */
+  assert_int_equal(utcp_endpoint_set_memory_budget(e, 65535), UTCP_ERR_ARGUMENT);
+  assert_int_equal(utcp_endpoint_set_memory_budget(e, 0), UTCP_ERR_ARGUMENT);
+  assert_int_equal(utcp_endpoint_set_memory_budget(e, UINT64_MAX), UTCP_OK);
+  assert_int_equal(utcp_endpoint_set_memory_budget(e, 65536), UTCP_OK);
   assert_int_equal(utcp_endpoint_get_stats(e, NULL), UTCP_ERR_NULL);
   assert_null(connection);
 
@@ -232,6 +237,7 @@ static const struct bound bounds[] = {
   { UTCP_OPTION_ECN, 0, 1 },
   { UTCP_OPTION_COUPLED, 0, 1 },
   { UTCP_OPTION_COUPLED_FLOWS, 1, 64 },
+  { UTCP_OPTION_CONNECTION_SHARE, 1, 100 },
   { UTCP_OPTION_PATH_MTU_DISCOVERY, 0, 1 },
   { UTCP_OPTION_LARGEST_DATAGRAM, 576, 16421 },
 };

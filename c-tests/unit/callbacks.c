@@ -65,6 +65,7 @@ act_look(struct host *h, const struct event *event)
   EXPECT(utcp_endpoint_set_certificate(h->endpoint, h->identity->chain, h->identity->chain_len, h->identity->key,
                                        h->identity->key_len), UTCP_OK);
   EXPECT(utcp_endpoint_shed(h->endpoint, 0, &shed), UTCP_OK);
+  EXPECT(utcp_endpoint_set_memory_budget(h->endpoint, 1 << 20), UTCP_OK);
   EXPECT(shed, 0);
   EXPECT(utcp_connection_address(connection, (struct sockaddr *)&address, &len), UTCP_OK);
   EXPECT(utcp_connection_get_stats(connection, &stats), UTCP_OK);
@@ -208,7 +209,7 @@ static const struct act acts[] = {
 
 static const char *const kinds[EV_KINDS] = { "connection_incoming", "connection_verify", "connection_ready",
                                              "connection_closed",   "circuit_incoming",  "circuit_readable",
-                                             "circuit_writable",    "circuit_closed" };
+                                             "circuit_writable",    "circuit_closed",    "memory_pressure" };
 
 /* ---- lives ---- */
 

@@ -498,6 +498,95 @@ memory_budget(void **state)
   }
 }
 
+/* The level told last, and how often any was. */
+static int
+pressure(const struct host *h, size_t times)
+{
+  assert_int_equal(host_count(h, EV_MEMORY), times);
+  return times ? host_last(h, EV_MEMORY)->reason : UTCP_MEMORY_NORMAL;
+}
+
+/* The budget changes while a reader has stopped: told of what that means, and nothing is lost. */
+static void
+budget_changes(void **state)
+{
+  struct host_options small = { .set = { { UTCP_OPTION_MEMORY_BUDGET, 262144 },
+                                         { UTCP_OPTION_CONNECTION_SHARE, 100 } } };
+  struct pair p = pair_new(*state, NULL, &small);
+  struct circuits c = pair_open(&p, 3);
+  struct stream *s = stream_new(p.a, c.a), *t = stream_new(p.b, c.b);
+  s->out_seed = t->in_seed = 3;
+  s->out_total = 600000;
+  s->finish = 1;
+  t->paused = 1;
+  stream_pump(s);
+  run_for(p.net, 20 * SECOND);
+  uint64_t held = utcp_endpoint_memory(p.b->endpoint);
+  /* Three quarters are for what is received. */
+  assert_in_range(held, 150000, 262144 / 4 * 3);
+  assert_int_equal(pressure(p.b, 1), UTCP_MEMORY_HIGH);
+  utcp_connection_stats of = { .size = sizeof of };
+  assert_int_equal(utcp_connection_get_stats(utcp_circuit_connection(c.b), &of), UTCP_OK);
+  assert_int_equal(of.memory, held);
+
+  /* More than it may hold: stays, and no more comes. */
+  assert_int_equal(utcp_endpoint_set_memory_budget(p.b->endpoint, 65536), UTCP_OK);
+  assert_int_equal(utcp_endpoint_next_deadline(p.b->endpoint), 0);
+  run_for(p.net, 20 * SECOND);
+  assert_int_equal(utcp_endpoint_memory(p.b->endpoint), held);
+  assert_int_equal(endpoint_stats(p.b).memory_budget, 65536);
+  assert_int_equal(pressure(p.b, 2), UTCP_MEMORY_CRITICAL);
+
+  assert_int_equal(utcp_endpoint_set_memory_budget(p.b->endpoint, 8 << 20), UTCP_OK);
+  run_for(p.net, 200 * SECOND); /* for the next probe of a closed window */
+  assert_true(utcp_endpoint_memory(p.b->endpoint) > 200000);
+  assert_int_equal(pressure(p.b, 3), UTCP_MEMORY_NORMAL);
+
+  assert_int_equal(utcp_endpoint_set_memory_budget(p.b->endpoint, 393216), UTCP_OK);
+  run_for(p.net, SECOND);
+  assert_int_equal(pressure(p.b, 4), UTCP_MEMORY_HIGH);
+  t->paused = 0;
+  stream_pump(t);
+  RUN_UNTIL(p.net, 600 * SECOND, t->end);
+  assert_int_equal(t->in_done, 600000);
+  assert_int_equal(t->wrong, 0);
+  assert_int_equal(pressure(p.b, 5), UTCP_MEMORY_NORMAL);
+  assert_int_equal(host_count(p.a, EV_MEMORY), 0);
+  assert_true(endpoint_stats(p.b).memory_peak >= held);
+}
+
+/* A peer that is not read takes its share, and another one is served as if there were none. */
+static void
+share_of_a_connection(void **state)
+{
+  struct net *net = *state;
+  struct host_options small = { .set = { { UTCP_OPTION_MEMORY_BUDGET, 1 << 20 },
+                                         { UTCP_OPTION_CONNECTION_SHARE, 40 } } };
+  struct host *relay = host_new(net, &small), *greedy = HOST(net), *other = HOST(net);
+  utcp_connection *of_greedy = connect_to(greedy, relay, NULL), *of_other = connect_to(other, relay, NULL);
+  RUN_UNTIL(net, 30 * SECOND, host_count(relay, EV_READY) == 2);
+  run_for(net, SECOND);
+  for (uint32_t i = 0; i < 20; i++) {
+    struct stream *s = stream_new(greedy, open_circuit(greedy, of_greedy, 100 + i));
+    s->out_seed = 100 + i;
+    s->out_total = 200000;
+    stream_pump(s);
+  }
+  run_for(net, 20 * SECOND);
+  uint64_t held = utcp_endpoint_memory(relay->endpoint);
+  assert_in_range(held, 250000, 419430);
+  relay->hook[EV_CIRCUIT_INCOMING] = accept_echo;
+  struct stream *s = stream_new(other, open_circuit(other, of_other, 7));
+  s->out_seed = s->in_seed = 7;
+  s->out_total = 3000000;
+  s->finish = 1;
+  stream_pump(s);
+  RUN_UNTIL(net, 60 * SECOND, s->closed);
+  assert_int_equal(s->in_done, 3000000);
+  assert_int_equal(s->wrong, 0);
+  assert_true(endpoint_stats(relay).dropped_in_order > 0);
+}
+
 static void
 buffers_can_be_changed(void **state)
 {
@@ -649,6 +738,8 @@ main(void)
     NET_TEST(shed_of_received_data),
     NET_TEST(memory_returns_to_zero),
     NET_TEST(memory_budget),
+    NET_TEST(budget_changes),
+    NET_TEST(share_of_a_connection),
     NET_TEST(buffers_can_be_changed),
     NET_TEST(larger_buffer_is_told_of),
     NET_TEST(receive_buffer_limits_the_window),

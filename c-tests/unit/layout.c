@@ -30,7 +30,7 @@ static void
 callbacks_layout(void **state)
 {
   (void)state;
-  SIZE(utcp_callbacks, 80);
+  SIZE(utcp_callbacks, 88);
   assert_int_equal(UTCP_CALLBACKS_SIZE_V1, 80);
   AT(utcp_callbacks, size, 0);
   AT(utcp_callbacks, tx, 8);
@@ -42,6 +42,7 @@ callbacks_layout(void **state)
   AT(utcp_callbacks, circuit_readable, 56);
   AT(utcp_callbacks, circuit_writable, 64);
   AT(utcp_callbacks, circuit_closed, 72);
+  AT(utcp_callbacks, memory_pressure, 80);
 }
 
 static void
@@ -97,7 +98,7 @@ static void
 connection_stats_layout(void **state)
 {
   (void)state;
-  SIZE(utcp_connection_stats, 256);
+  SIZE(utcp_connection_stats, 264);
   assert_int_equal(UTCP_CONNECTION_STATS_SIZE_V1, 208);
   MEMBER(utcp_connection_stats, size, 0, 8);
   MEMBER(utcp_connection_stats, role, 8, 4);
@@ -134,6 +135,7 @@ connection_stats_layout(void **state)
   NEXT(coupled_cwnd, 26);
   NEXT(coupled_in_flight, 27);
   NEXT(coupled_congestion, 28);
+  NEXT(memory, 29);
 #undef NEXT
 }
 
@@ -141,7 +143,7 @@ static void
 endpoint_stats_layout(void **state)
 {
   (void)state;
-  SIZE(utcp_endpoint_stats, 168);
+  SIZE(utcp_endpoint_stats, 224);
   assert_int_equal(UTCP_ENDPOINT_STATS_SIZE_V1, 168);
   MEMBER(utcp_endpoint_stats, size, 0, 8);
 #define NEXT(member, index) MEMBER(utcp_endpoint_stats, member, 8 + 8 * (index), 8)
@@ -165,6 +167,13 @@ endpoint_stats_layout(void **state)
   NEXT(dropped_limit, 17);
   NEXT(dropped_output_full, 18);
   NEXT(dropped_address, 19);
+  NEXT(memory_budget, 20);
+  NEXT(memory_peak, 21);
+  NEXT(writes_refused, 22);
+  NEXT(windows_held, 23);
+  NEXT(bytes_reneged, 24);
+  NEXT(dropped_out_of_order, 25);
+  NEXT(dropped_in_order, 26);
 #undef NEXT
 }
 
@@ -216,8 +225,10 @@ numbers_are_the_published_ones(void **state)
     { UTCP_OPTION_RECEIVE_BUFFER, 7 }, { UTCP_OPTION_CONGESTION, 8 }, { UTCP_OPTION_DATAGRAM_SIZE, 9 },
     { UTCP_OPTION_HANDSHAKE_TIMEOUT, 10 }, { UTCP_OPTION_DEAD_TIMEOUT, 11 }, { UTCP_OPTION_MEMORY_BUDGET, 12 },
     { UTCP_OPTION_ECN, 13 }, { UTCP_OPTION_COUPLED, 14 }, { UTCP_OPTION_COUPLED_FLOWS, 15 },
+    { UTCP_OPTION_CONNECTION_SHARE, 16 },
     { UTCP_OPTION_PATH_MTU_DISCOVERY, 20 }, { UTCP_OPTION_LARGEST_DATAGRAM, 21 },
     { UTCP_CONGESTION_NEWRENO, 1 }, { UTCP_CONGESTION_CUBIC, 2 }, { UTCP_CONGESTION_BBR, 3 },
+    { UTCP_MEMORY_NORMAL, 0 }, { UTCP_MEMORY_HIGH, 1 }, { UTCP_MEMORY_CRITICAL, 2 },
     { UTCP_ROLE_CLIENT, 1 }, { UTCP_ROLE_SERVER, 2 },
     { UTCP_EVENT_READABLE, 1 }, { UTCP_EVENT_WRITABLE, 2 },
     { UTCP_TCP_SYN_SENT, 1 }, { UTCP_TCP_SYN_RECEIVED, 2 }, { UTCP_TCP_ESTABLISHED, 3 }, { UTCP_TCP_FIN_WAIT_1, 4 },

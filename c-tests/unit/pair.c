@@ -243,7 +243,7 @@ net_describe(const struct net *net)
 {
   static const char *const kinds[] = { "connection_incoming", "connection_verify", "connection_ready",
                                        "connection_closed",   "circuit_incoming",  "circuit_readable",
-                                       "circuit_writable",    "circuit_closed" };
+                                       "circuit_writable",    "circuit_closed",    "memory_pressure" };
   print_error("%llu us, %zu datagrams in the air, %llu lost\n", (unsigned long long)net->now, net->flight_count,
               (unsigned long long)net->lost);
   for (size_t i = 0; i < net->host_count; i++) {
@@ -468,6 +468,12 @@ on_circuit_closed(void *user, utcp_circuit *circuit, int reason)
   record(h, (struct event){ .kind = EV_CIRCUIT_CLOSED, .circuit = circuit, .reason = reason });
 }
 
+static void
+on_memory_pressure(void *user, int level)
+{
+  record(user, (struct event){ .kind = EV_MEMORY, .reason = level });
+}
+
 static size_t
 on_tx(void *user, const utcp_datagram *batch, size_t count)
 {
@@ -523,6 +529,7 @@ host_callbacks(const struct host_options *o)
     .circuit_readable = o->without & 1u << EV_READABLE ? NULL : on_readable,
     .circuit_writable = o->without & 1u << EV_WRITABLE ? NULL : on_writable,
     .circuit_closed = o->without & 1u << EV_CIRCUIT_CLOSED ? NULL : on_circuit_closed,
+    .memory_pressure = o->without & 1u << EV_MEMORY ? NULL : on_memory_pressure,
   };
 }
 

@@ -36,6 +36,7 @@ enum event_kind {
   EV_READABLE,
   EV_WRITABLE,
   EV_CIRCUIT_CLOSED,
+  EV_MEMORY,
   EV_KINDS
 };
 
@@ -44,7 +45,7 @@ struct event {
   uint64_t time;
   utcp_connection *connection;
   utcp_circuit *circuit;
-  int reason;         /* EV_CLOSED, EV_CIRCUIT_CLOSED */
+  int reason;         /* EV_CLOSED, EV_CIRCUIT_CLOSED; EV_MEMORY: the level */
   uint32_t number;    /* EV_CIRCUIT_INCOMING */
   struct ssl_st *ssl; /* EV_VERIFY */
 };

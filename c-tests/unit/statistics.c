@@ -95,6 +95,11 @@ clean_transfer_adds_up(void **state)
   assert_int_equal(ea.half_open + eb.half_open, 0);
   assert_int_equal(ea.circuits, n + 1);
   assert_int_equal(ea.memory, 0);
+  assert_int_equal(a.memory + b.memory, 0);
+  assert_int_equal(ea.memory_budget, 1 << 30);
+  assert_in_range(ea.memory_peak, 1, 1 << 30);
+  assert_int_equal(ea.writes_refused + ea.windows_held + ea.bytes_reneged + ea.dropped_out_of_order +
+                   ea.dropped_in_order, 0);
   assert_int_equal(ea.output_queue, 0);
   assert_int_equal(ea.handshakes_completed, 1);
   assert_int_equal(eb.handshakes_completed, 1);

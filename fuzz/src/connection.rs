@@ -334,7 +334,13 @@ impl Rig {
         }
         if what == 2 {
             self.short_of_memory = true;
-            self.endpoint.shed(u64::from(input.u32()));
+            let octets = u64::from(input.u32());
+            if octets >> 31 == 0 {
+                self.endpoint.shed(octets);
+            } else if self.endpoint.set_memory_budget(octets & 0xff_ffff).is_ok() {
+                // What is held already stays.
+                self.budget = (octets & 0xff_ffff).max(self.endpoint.memory());
+            }
             return;
         }
         if what == 3 {
@@ -489,7 +495,7 @@ impl Rig {
                     );
                     self.closed = Some(reason);
                 }
-                Event::Readable(_) | Event::Writable(_) => {}
+                Event::Readable(_) | Event::Writable(_) | Event::MemoryPressure(_) => {}
                 other => panic!("{other:?}"),
             }
         }

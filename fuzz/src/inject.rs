@@ -396,7 +396,7 @@ impl Relay {
                     self.endpoint.accept_circuit(circuit, true);
                 }
                 Event::CircuitClosed(id, reason) => panic!("{id:?} has ended: {reason:?}"),
-                Event::Readable(_) | Event::Writable(_) => {}
+                Event::Readable(_) | Event::Writable(_) | Event::MemoryPressure(_) => {}
             }
         }
         any

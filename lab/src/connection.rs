@@ -92,6 +92,7 @@ impl Connection {
             }
             Event::Readable(id) => self.readable.push_back(id),
             Event::Writable(id) => self.writable.extend(self.numbers.get(&id)),
+            Event::MemoryPressure(_) => {}
             Event::ConnectionClosed(..) | Event::CircuitClosed(..) => {
                 self.closed = Some(format!("{event:?}"));
             }

@@ -346,6 +346,13 @@ clamp(uint64_t low, uint64_t value, uint64_t high)
   return value < low ? low : value > high ? high : value;
 }
 
+/** What the library's queues may hold, when Tor would allow <b>octets</b>. */
+static uint64_t
+memory_budget(uint64_t octets)
+{
+  return clamp(1 << 24, octets, UINT64_MAX);
+}
+
 /** Make the library's endpoint.  Return 0 or an error. */
 static int
 make_endpoint(const or_utcp_settings_t *settings)
@@ -381,8 +388,7 @@ make_endpoint(const or_utcp_settings_t *settings)
     { UTCP_OPTION_COUPLED, congestion && congestion->coupled },
     { UTCP_OPTION_ECN,
       utcp_socket_abilities(udp_socket) & UTCP_SOCKET_ECN ? 1 : 0 },
-    { UTCP_OPTION_MEMORY_BUDGET,
-      settings->memory < 1 << 24 ? 1 << 24 : settings->memory },
+    { UTCP_OPTION_MEMORY_BUDGET, memory_budget(settings->memory) },
   };
   utcp_config *config = utcp_config_new();
   size_t i;
@@ -514,6 +520,17 @@ or_utcp_endpoint_use_certificate(const uint8_t *chain, size_t chain_len,
     or_utcp_tor_log(OR_UTCP_WARN, "Could not use the new link certificate "
                     "for UDP: %s", utcp_error_string(r));
   return !r;
+}
+
+/** From now on, all queues may hold <b>octets</b> together; see
+ * or_utcp_settings_t.  What they hold already stays. */
+void
+or_utcp_endpoint_set_memory(uint64_t octets)
+{
+  if (or_utcp_endpoint &&
+      !utcp_endpoint_set_memory_budget(or_utcp_endpoint,
+                                       memory_budget(octets)))
+    or_utcp_schedule_flush(); /* There may be room for who waits. */
 }
 
 /** Octets that the library's queues hold. */

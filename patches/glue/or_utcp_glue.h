@@ -71,6 +71,7 @@ bool or_utcp_congestion_is_in_use(const char *name);
 const char *or_utcp_congestion_name(uint64_t algorithm, bool coupled);
 bool or_utcp_endpoint_use_certificate(const uint8_t *chain, size_t chain_len,
                                       const uint8_t *key, size_t key_len);
+void or_utcp_endpoint_set_memory(uint64_t octets);
 size_t or_utcp_memory(void);
 size_t or_utcp_shed(size_t octets);
 void or_utcp_free_glue(void);

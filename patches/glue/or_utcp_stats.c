@@ -128,7 +128,12 @@ or_utcp_log_figures(const or_utcp_figures_t *utcp,
                   tls->received / 1000);
   if (utcp_endpoint_get_stats(or_utcp_endpoint, &stats) == UTCP_OK)
     or_utcp_tor_log(OR_UTCP_INFO, "UDP: %" PRIu64 " circuits, %" PRIu64
-                    " bytes queued, %" PRIu64 " handshakes completed, "
-                    "%" PRIu64 " failed.", stats.circuits, stats.memory,
+                    " bytes queued of %" PRIu64 ", %" PRIu64 " at most; "
+                    "for lack of memory, %" PRIu64 " writes cut short and "
+                    "%" PRIu64 " segments dropped; %" PRIu64 " handshakes "
+                    "completed, %" PRIu64 " failed.", stats.circuits,
+                    stats.memory, stats.memory_budget, stats.memory_peak,
+                    stats.writes_refused,
+                    stats.dropped_out_of_order + stats.dropped_in_order,
                     stats.handshakes_completed, stats.handshakes_failed);
 }

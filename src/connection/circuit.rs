@@ -9,6 +9,11 @@ use crate::time::Time;
 /// The weight of a circuit in the round robin unless the relay says otherwise.
 pub const DEFAULT_WEIGHT: u8 = 16;
 
+/// Of those whose writers wait for the pool.
+pub const WAITS_FOR_MEMORY: u8 = 1;
+/// Of those that may hold data out of order.
+pub const REORDERS: u8 = 2;
+
 /// A circuit of a connection.
 pub struct Circuit {
     /// The relay's number.
@@ -45,8 +50,8 @@ pub struct Circuit {
     pub readable: Notice,
     /// The same for Writable.
     pub writable: Notice,
-    /// It is in the endpoint's list of writers that wait for the pool.
-    pub waits_for_memory: bool,
+    /// Lists that it is in: [`WAITS_FOR_MEMORY`], [`REORDERS`]. One octet: there are many circuits.
+    pub lists: u8,
     /// CircuitClosed was queued, or the relay ended it itself and needs no event.
     pub closed_reported: bool,
     /// The relay has let go of it.
@@ -85,11 +90,18 @@ impl Circuit {
             announced,
             readable: Notice::default(),
             writable: Notice::default(),
-            waits_for_memory: false,
+            lists: 0,
             closed_reported: false,
             forgotten: false,
             buried: false,
         }
+    }
+
+    /// Puts it in a list; returns whether it was not there.
+    pub fn enter(&mut self, list: u8) -> bool {
+        let new = self.lists & list == 0;
+        self.lists |= list;
+        new
     }
 
     /// Octets that the common window counted as this circuit's until now, and that it has to count from now on.

@@ -2,6 +2,8 @@
 
 pub mod circuit;
 pub mod circuits;
+#[cfg(test)]
+mod memory_tests;
 pub mod path;
 mod resets;
 #[cfg(test)]
@@ -155,7 +157,7 @@ impl Connection {
             )
     }
 
-    /// State and counters.
+    /// State and counters; what it holds of the pool is for the caller to fill in.
     pub fn info(&self) -> ConnectionInfo {
         ConnectionInfo {
             stats: ConnectionStats {
@@ -176,6 +178,7 @@ impl Connection {
                 .map_or(0, |group| group.algorithm() as u32),
             srtt: self.circuits.srtt(),
             min_rtt: self.circuits.min_rtt(),
+            memory: 0,
         }
     }
 

@@ -12,10 +12,10 @@ use crate::tcp::{BEDTIME, Tcb};
 use crate::time::{SECOND, Time};
 use crate::tortp;
 
-struct Side {
-    circuits: Circuits,
-    shared: Shared,
-    now: Time,
+pub(super) struct Side {
+    pub circuits: Circuits,
+    pub shared: Shared,
+    pub now: Time,
 }
 
 fn syn_options(number: Option<u32>) -> Options {
@@ -30,7 +30,7 @@ fn syn_options(number: Option<u32>) -> Options {
 
 impl Side {
     /// The server's side: the peer opens circuits with even identifiers.
-    fn new(config: Config) -> Side {
+    pub fn new(config: Config) -> Side {
         let mut shared = Shared::new(config, Rng::new([1; 32]));
         let mut circuits = Circuits::new(ConnectionId(1), 1_395, shared.hash);
         let now = Time(SECOND);
@@ -61,7 +61,7 @@ impl Side {
             .receive(self.now, &plain, false, &mut self.shared);
     }
 
-    fn syn(&mut self, wire: u32, number: u32) {
+    pub fn syn(&mut self, wire: u32, number: u32) {
         self.receive(wire, Flags::SYN, 500, syn_options(Some(number)), b"create");
     }
 
@@ -71,12 +71,12 @@ impl Side {
         self.sent()
     }
 
-    fn events(&mut self) -> Vec<Event> {
+    pub fn events(&mut self) -> Vec<Event> {
         self.shared.events.drain(..).collect()
     }
 
     /// Flags and identifiers of what is sent.
-    fn sent(&mut self) -> Vec<(u32, Flags)> {
+    pub fn sent(&mut self) -> Vec<(u32, Flags)> {
         let mut all = Vec::new();
         let mut plain = Vec::new();
         while self.circuits.fill(self.now, &mut self.shared, &mut plain) {

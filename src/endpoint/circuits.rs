@@ -3,7 +3,7 @@
 use super::{CircuitId, ConnectionId, Endpoint};
 use crate::connection::Phase;
 use crate::connection::circuit::Circuit;
-use crate::connection::circuits::{CONTROL, MEMORY_FOR_WRITERS};
+use crate::connection::circuits::CONTROL;
 use crate::error::{CloseReason, Error};
 use crate::pool::Pool;
 use crate::stats::CircuitInfo;
@@ -76,23 +76,6 @@ impl Endpoint {
         result
     }
 
-    /// Writers wait for the pool, and it has blocks again.
-    pub(super) fn memory_is_back(&self) -> bool {
-        !self.shared.memory_waiters.is_empty() && self.shared.pool.available() >= MEMORY_FOR_WRITERS
-    }
-
-    pub(super) fn wake_memory_waiters(&mut self) {
-        if !self.memory_is_back() {
-            return;
-        }
-        for id in std::mem::take(&mut self.shared.memory_waiters) {
-            let (key, wire) = split(id);
-            if let Some(connection) = self.connections.get_mut(&key) {
-                connection.circuits.memory_is_back(wire, &mut self.shared);
-            }
-        }
-    }
-
     /// As [`Endpoint::with_circuit`], for what makes sense only until the relay has heard of the end.
     fn with_live_circuit<T>(
         &mut self,
@@ -140,9 +123,14 @@ impl Endpoint {
 
     /// Octets that can be written now; 0 when ended.
     pub fn room(&self, id: CircuitId) -> usize {
-        let memory = usize::try_from(self.shared.pool.available()).unwrap_or(usize::MAX);
-        self.circuit(id)
-            .map_or(0, |c| c.tcp.look(Tcb::room).min(memory))
+        let (key, _) = split(id);
+        let Some(connection) = self.connections.get(&key) else {
+            return 0;
+        };
+        self.circuit(id).map_or(0, |c| {
+            let memory = connection.circuits.writable_memory(&self.shared.pool);
+            c.tcp.look(Tcb::room).min(memory)
+        })
     }
 
     /// Half-close.

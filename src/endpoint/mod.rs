@@ -3,12 +3,14 @@
 //! ```text
 //! demux.rs     datagram -> connection, or a stateless answer; restarts and simultaneous opens
 //! circuits.rs  what the relay does with a circuit
+//! memory.rs    how much the queues hold, and what gives way
 //! timers.rs    all deadlines
 //! shared.rs    what all connections use together
 //! ```
 
 mod circuits;
 mod demux;
+mod memory;
 pub mod shared;
 pub mod timers;
 
@@ -21,6 +23,7 @@ use crate::connection::{Connection, Phase};
 use crate::dtls::{Context, Session};
 use crate::error::{CloseReason, Error};
 use crate::map::{HashSeed, Map};
+use crate::pool::Pressure;
 use crate::rng::Rng;
 use crate::stats::{ConnectionInfo, EndpointStats};
 use crate::time::Time;
@@ -87,6 +90,8 @@ pub enum Event {
     Writable(CircuitId),
     /// The circuit has ended.
     CircuitClosed(CircuitId, CloseReason),
+    /// More or less of the memory budget is in use than when this was told last, `Normal` at first.
+    MemoryPressure(Pressure),
 }
 
 /// A datagram to be sent.
@@ -167,7 +172,7 @@ impl Endpoint {
                 Ok(())
             });
         }
-        self.wake_memory_waiters();
+        self.tend_memory();
         self.transmit(now);
         self.tidy_timers();
     }
@@ -203,6 +208,7 @@ impl Endpoint {
     pub fn next_deadline(&self) -> Time {
         if !self.shared.events.is_empty()
             || self.memory_is_back()
+            || self.shared.pool.has_notice()
             || (!self.active.is_empty() && self.output.len() < OUTPUT_BOUND)
         {
             return Time(0);
@@ -248,6 +254,9 @@ impl Endpoint {
 
     /// The next thing the relay has to hear of.
     pub fn poll_event(&mut self) -> Option<Event> {
+        if let Some(pressure) = self.shared.pool.take_notice() {
+            return Some(Event::MemoryPressure(pressure));
+        }
         while let Some(event) = self.shared.events.pop_front() {
             if self.still_due(event) {
                 return Some(event);
@@ -271,6 +280,8 @@ impl Endpoint {
             Event::ConnectionIncoming(id, _)
             | Event::ConnectionReady(id)
             | Event::ConnectionClosed(id, _) => self.connections.contains_key(&(id.0 as u32)),
+            // Never in the queue: the pool knows what is to be told.
+            Event::MemoryPressure(_) => true,
         }
     }
 
@@ -453,6 +464,7 @@ impl Endpoint {
         let _ = self.connection_close(id);
         if let Some(mut connection) = self.connections.remove(&key) {
             connection.circuits.release(&mut self.shared);
+            self.tidy_memory();
         }
     }
 
@@ -495,7 +507,11 @@ impl Endpoint {
 
     /// State and counters; last values after the end.
     pub fn connection_info(&self, id: ConnectionId) -> Option<ConnectionInfo> {
-        self.connections.get(&(id.0 as u32)).map(|c| c.info())
+        let connection = self.connections.get(&(id.0 as u32))?;
+        Some(ConnectionInfo {
+            memory: connection.circuits.memory(&self.shared),
+            ..connection.info()
+        })
     }
 
     // ---- the whole ----
@@ -513,47 +529,9 @@ impl Endpoint {
         self.accepting = accepting;
     }
 
-    /// Octets of queued data held, in whole blocks.
-    pub fn memory(&self) -> u64 {
-        self.shared.pool.in_use()
-    }
-
-    /// Frees at least `bytes` of queued data if there are as many; returns what was freed. Out-of-order data goes
-    /// first (the peer sends it again), then the circuits that hold most are reset.
-    pub fn shed(&mut self, bytes: u64) -> u64 {
-        let before = self.shared.pool.in_use();
-        let target = before.saturating_sub(bytes);
-        let mut keys: Vec<u32> = self.connections.keys().copied().collect();
-        keys.sort_unstable();
-        for key in keys {
-            if self.shared.pool.in_use() > target
-                && let Some(connection) = self.connections.get_mut(&key)
-            {
-                connection.circuits.renege(&mut self.shared);
-            }
-        }
-        if self.shared.pool.in_use() > target {
-            let mut holdings: Vec<(usize, u32, u32)> = self
-                .connections
-                .iter()
-                .flat_map(|(&key, c)| c.circuits.holdings().map(move |(wire, n)| (n, key, wire)))
-                .filter(|&(n, _, _)| n > 0)
-                .collect();
-            holdings.sort_unstable();
-            while self.shared.pool.in_use() > target
-                && let Some((_, key, wire)) = holdings.pop()
-            {
-                if let Some(connection) = self.connections.get_mut(&key) {
-                    connection.circuits.shed(wire, &mut self.shared);
-                }
-                self.after(key);
-            }
-        }
-        before - self.shared.pool.in_use()
-    }
-
     /// Counters.
     pub fn stats(&self) -> EndpointStats {
+        let counters = self.shared.pool.counters();
         EndpointStats {
             connections: self.peers.len() as u64,
             half_open: self.half_open as u64,
@@ -563,6 +541,13 @@ impl Endpoint {
                 .map(|c| u64::from(c.info().circuits))
                 .sum(),
             memory: self.memory(),
+            memory_budget: self.shared.config.memory_budget,
+            memory_peak: self.shared.pool.peak(),
+            writes_refused: counters.writes,
+            windows_held: counters.windows,
+            bytes_reneged: counters.reneged,
+            dropped_out_of_order: counters.out_of_order,
+            dropped_in_order: counters.in_order,
             output_queue: self.output.len() as u64,
             ..self.stats
         }

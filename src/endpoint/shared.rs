@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
+use super::Event;
 use super::timers::Timers;
-use super::{CircuitId, Event};
 use crate::config::Config;
 use crate::map::HashSeed;
 use crate::pool::Pool;
@@ -46,8 +46,8 @@ pub struct Shared {
     pub timers: Timers,
     /// What the relay has to hear of.
     pub events: VecDeque<Event>,
-    /// Circuits whose writer was cut short because the pool had no block.
-    pub memory_waiters: Vec<CircuitId>,
+    /// Connections that may hold data out of order.
+    pub reordering: Vec<u32>,
     /// Datagrams that were sent, to be filled again.
     pub buffers: Buffers,
     /// Of all maps.
@@ -62,10 +62,10 @@ impl Shared {
     /// All empty.
     pub fn new(config: Config, rng: Rng) -> Shared {
         Shared {
-            pool: Pool::new(config.memory_budget),
+            pool: Pool::with_shares(config.memory_budget, config.connection_share),
             timers: Timers::default(),
             events: VecDeque::new(),
-            memory_waiters: Vec::new(),
+            reordering: Vec::new(),
             buffers: Buffers::default(),
             hash: HashSeed::new(&config.seed),
             rng,

@@ -9,6 +9,7 @@ use super::address::Address;
 use super::size::Versioned;
 use super::{ssl_st, utcp_circuit, utcp_connection};
 use crate::endpoint::Datagram;
+use crate::pool::Pressure;
 
 /// A datagram, in either direction.
 ///
@@ -120,7 +121,26 @@ pub struct utcp_callbacks {
     /// circuit, which ends with its connection.
     pub circuit_closed:
         Option<unsafe extern "C" fn(user: *mut c_void, circuit: *mut utcp_circuit, reason: c_int)>,
+    /// More, or less, of the memory budget is in use than when this was called last: UTCP_MEMORY_*, at first
+    /// UTCP_MEMORY_NORMAL. Called once when use has risen above a mark, and once when it has fallen well below it.
+    ///
+    /// The library slows peers down by itself. The relay may read faster, close circuits, raise the budget
+    /// (utcp_endpoint_set_memory_budget()) or have circuits reset (utcp_endpoint_shed()).
+    pub memory_pressure: Option<unsafe extern "C" fn(user: *mut c_void, level: c_int)>,
 }
+
+/// No more than half of the memory budget was in use; or use was higher, and has fallen below three eighths.
+pub const UTCP_MEMORY_NORMAL: c_int = 0;
+/// More than half of the memory budget was in use, and no less than three eighths since.
+pub const UTCP_MEMORY_HIGH: c_int = 1;
+/// More than seven eighths of the memory budget were in use, and no less than three quarters since.
+pub const UTCP_MEMORY_CRITICAL: c_int = 2;
+
+const _: () = {
+    assert!(UTCP_MEMORY_NORMAL == Pressure::Normal as c_int);
+    assert!(UTCP_MEMORY_HIGH == Pressure::High as c_int);
+    assert!(UTCP_MEMORY_CRITICAL == Pressure::Critical as c_int);
+};
 
 // SAFETY: repr(C), Copy, the size comes first, and NULL is `None`; octets that are not NULL are the caller's
 // functions.

@@ -38,7 +38,8 @@ pub const UTCP_OPTION_HANDSHAKE_TIMEOUT: c_int = 10;
 /// Time without any answer to sent data after which a circuit, or with the control circuit the connection, is given
 /// up; microseconds, 1000000 to 86400000000, default 180000000.
 pub const UTCP_OPTION_DEAD_TIMEOUT: c_int = 11;
-/// Bytes of queued data that the endpoint may hold, at least 65536, default 1073741824.
+/// Bytes of queued data that the endpoint may hold, at least 65536, default 1073741824. It can be changed later:
+/// utcp_endpoint_set_memory_budget().
 pub const UTCP_OPTION_MEMORY_BUDGET: c_int = 12;
 /// Whether explicit congestion notification (RFC 3168) is offered to peers, and used with those that offer it too: 0 or
 /// 1, default 0. Routers then mark datagrams instead of dropping them, and senders slow down without loss.
@@ -57,6 +58,15 @@ pub const UTCP_OPTION_COUPLED: c_int = 14;
 /// default 1. Beside other traffic they get about as much as so many TCP connections would. With UTCP_CONGESTION_BBR it
 /// is always one.
 pub const UTCP_OPTION_COUPLED_FLOWS: c_int = 15;
+/// How much of the memory budget one connection may hold, both directions together: percent of what all other
+/// connections leave, 1 to 100, default 50. 32 KiB are allowed to each, as long as there are any.
+///
+/// So a peer whose data is not read, or that acknowledges nothing, takes half of the budget at most, two of them a third
+/// each, and however many there are, something is left for one more. Of what a connection may hold, data received takes
+/// three quarters at most, and so does data to be sent. As the rest becomes little, its receive windows stop growing,
+/// then data that came out of order is thrown away, then data that arrives is dropped, which slows its senders down;
+/// writes give UTCP_ERR_WOULD_BLOCK, and circuit_writable comes when there is room.
+pub const UTCP_OPTION_CONNECTION_SHARE: c_int = 16;
 /// Whether the largest datagram that the path to a peer carries is found by probing (RFC 8899): 0 or 1, default 1. The
 /// socket should not let datagrams be fragmented (see utcp_callbacks.tx).
 pub const UTCP_OPTION_PATH_MTU_DISCOVERY: c_int = 20;
@@ -189,6 +199,9 @@ fn set(config: &mut Config, option: c_int, value: u64) -> Result<(), Error> {
         UTCP_OPTION_HANDSHAKE_TIMEOUT => next.handshake_timeout = value,
         UTCP_OPTION_DEAD_TIMEOUT => next.dead_timeout = value,
         UTCP_OPTION_MEMORY_BUDGET => next.memory_budget = value,
+        UTCP_OPTION_CONNECTION_SHARE => {
+            next.connection_share = u32::try_from(value).map_err(|_| Error::Argument)?;
+        }
         UTCP_OPTION_ECN => next.ecn = switch(value)?,
         UTCP_OPTION_COUPLED => next.coupled = switch(value)?,
         UTCP_OPTION_COUPLED_FLOWS => {

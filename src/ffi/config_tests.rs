@@ -4,7 +4,7 @@ use crate::ffi::error::{
 };
 use std::ptr::{null, null_mut};
 
-fn options(config: &Config) -> [u64; 17] {
+fn options(config: &Config) -> [u64; 18] {
     [
         config.client_certificate as u64,
         u64::from(config.security_level),
@@ -23,12 +23,13 @@ fn options(config: &Config) -> [u64; 17] {
         u64::from(config.ecn),
         u64::from(config.coupled),
         u64::from(config.coupled_flows),
+        u64::from(config.connection_share),
     ]
 }
 
 #[test]
 fn every_option_takes_its_documented_bounds_and_nothing_beyond() {
-    let bounds: [(c_int, u64, u64, Error); 17] = [
+    let bounds: [(c_int, u64, u64, Error); 18] = [
         (UTCP_OPTION_CLIENT_CERTIFICATE, 0, 2, Error::Range),
         (UTCP_OPTION_SECURITY_LEVEL, 0, 5, Error::Argument),
         (UTCP_OPTION_MAX_CONNECTIONS, 1, 1_048_576, Error::Argument),
@@ -66,6 +67,7 @@ fn every_option_takes_its_documented_bounds_and_nothing_beyond() {
         (UTCP_OPTION_ECN, 0, 1, Error::Argument),
         (UTCP_OPTION_COUPLED, 0, 1, Error::Argument),
         (UTCP_OPTION_COUPLED_FLOWS, 1, 64, Error::Argument),
+        (UTCP_OPTION_CONNECTION_SHARE, 1, 100, Error::Argument),
     ];
     for (index, &(option, least, most, error)) in bounds.iter().enumerate() {
         let mut config = Config {
@@ -103,7 +105,7 @@ fn every_option_takes_its_documented_bounds_and_nothing_beyond() {
 
 #[test]
 fn unknown_options_are_refused() {
-    for option in [0, 16, 19, 22, -1, c_int::MAX, c_int::MIN] {
+    for option in [0, 17, 19, 22, -1, c_int::MAX, c_int::MIN] {
         assert_eq!(set(&mut Config::default(), option, 1), Err(Error::Range));
     }
 }

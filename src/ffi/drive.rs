@@ -10,6 +10,7 @@ use super::handle::ConnectionSlot;
 use super::shared::Shared;
 use crate::endpoint::{CircuitId, ConnectionId, Endpoint, Event};
 use crate::error::{CloseReason, Error};
+use crate::pool::Pressure;
 use crate::time::Time;
 
 /// Bounds on one call, so that callbacks which keep making work cannot hold the relay's loop for ever. What is left
@@ -101,6 +102,10 @@ impl<'a> Drive<'a> {
             Event::Readable(id) => self.circuit_readable(id),
             Event::Writable(id) => self.circuit_writable(id),
             Event::CircuitClosed(id, reason) => self.circuit_closed(id, reason.code()),
+            Event::MemoryPressure(level) => {
+                self.memory_pressure(level);
+                Ok(())
+            }
         }
     }
 
@@ -256,6 +261,14 @@ impl<'a> Drive<'a> {
         Ok(())
     }
 
+    fn memory_pressure(&self, level: Pressure) {
+        let shared = self.shared;
+        if let Some(callback) = shared.callbacks.memory_pressure {
+            // SAFETY: the relay's function.
+            shared.call(|| unsafe { callback(shared.user, level as c_int) });
+        }
+    }
+
     /// Offers datagrams to tx, until there are none or it does not take them all.
     fn offer(&mut self) -> Result<(), Error> {
         let shared = self.shared;
@@ -328,6 +341,9 @@ fn note(event: Event) {
         Event::Writable(id) => log::trace!(target: CIRCUIT, "{:x}: writable", id.0),
         Event::CircuitClosed(id, reason) => {
             log::debug!(target: CIRCUIT, "{:x}: {}", id.0, reason.text());
+        }
+        Event::MemoryPressure(level) => {
+            log::info!(target: "utcp::endpoint", "use of the memory budget: {level:?}");
         }
     }
 }

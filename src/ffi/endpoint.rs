@@ -357,6 +357,24 @@ pub unsafe extern "C" fn utcp_endpoint_memory(endpoint: *const utcp_endpoint) ->
     unsafe { with(endpoint, |shared| shared.core(|core| core.memory())) }.unwrap_or(0)
 }
 
+/// Changes the memory budget, UTCP_OPTION_MEMORY_BUDGET, in bytes; what connections may hold of it follows.
+///
+/// Less than what is held already takes nothing away by itself: nothing more is taken in until less is held, and data
+/// that arrives is treated as when memory runs short (UTCP_OPTION_CONNECTION_SHARE). To free some at once, call
+/// utcp_endpoint_shed(). More lets writers go on that wait for memory; they hear of it from the next process.
+///
+/// UTCP_ERR_ARGUMENT: `bytes` is below 65536; the budget stays as it was. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not an
+/// endpoint.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn utcp_endpoint_set_memory_budget(
+    endpoint: *mut utcp_endpoint,
+    bytes: u64,
+) -> c_int {
+    let set = |shared: &Shared| shared.core(|core| core.set_memory_budget(bytes))?;
+    // SAFETY: the caller's promise.
+    code(unsafe { with(endpoint, set) })
+}
+
 /// Frees at least `bytes` of what utcp_endpoint_memory() counts, or all there is: first data that arrived out of
 /// order, which peers send again; then the circuits that hold most are reset, and circuit_closed comes for them, with
 /// UTCP_CLOSE_MEMORY, from the next process. What was freed, in bytes, goes to `*shed`, which may be NULL.

@@ -220,6 +220,8 @@ pub struct utcp_connection_stats {
     pub coupled_in_flight: u64,
     /// Its congestion control, UTCP_CONGESTION_*; 0: none ever did.
     pub coupled_congestion: u64,
+    /// Bytes held in the queues of its circuits, in whole blocks: what UTCP_OPTION_CONNECTION_SHARE limits.
+    pub memory: u64,
 }
 
 // SAFETY: repr(C), Copy, the size comes first, all else is integers.
@@ -275,6 +277,21 @@ pub struct utcp_endpoint_stats {
     pub dropped_output_full: u64,
     /// Datagrams dropped: from an address that cannot be a peer's.
     pub dropped_address: u64,
+    /// Bytes that queues may hold, as configured or set last.
+    pub memory_budget: u64,
+    /// Bytes held in queues, the most ever.
+    pub memory_peak: u64,
+    /// Writes that took less than they were given, or nothing, because memory was short.
+    pub writes_refused: u64,
+    /// Short of memory, first: times that a receive window would have grown and did not.
+    pub windows_held: u64,
+    /// Short of memory, second: bytes received out of order, held, and thrown away. Also those that went in
+    /// utcp_endpoint_shed().
+    pub bytes_reneged: u64,
+    /// Short of memory, second: segments dropped that arrived out of order.
+    pub dropped_out_of_order: u64,
+    /// Short of memory, third: segments dropped that arrived in order.
+    pub dropped_in_order: u64,
 }
 
 // SAFETY: repr(C), Copy, the size comes first, all else is integers.
@@ -363,6 +380,7 @@ fn connection_stats(info: &ConnectionInfo, role: u32, state: u32) -> utcp_connec
         coupled_cwnd: info.coupled_cwnd,
         coupled_in_flight: info.coupled_in_flight,
         coupled_congestion: u64::from(info.coupled_congestion),
+        memory: info.memory,
     }
 }
 
@@ -389,6 +407,13 @@ fn endpoint_stats(stats: &EndpointStats) -> utcp_endpoint_stats {
         dropped_limit: stats.dropped_limit,
         dropped_output_full: stats.dropped_output_full,
         dropped_address: stats.dropped_address,
+        memory_budget: stats.memory_budget,
+        memory_peak: stats.memory_peak,
+        writes_refused: stats.writes_refused,
+        windows_held: stats.windows_held,
+        bytes_reneged: stats.bytes_reneged,
+        dropped_out_of_order: stats.dropped_out_of_order,
+        dropped_in_order: stats.dropped_in_order,
     }
 }
 

@@ -8,7 +8,7 @@ use super::seq::Seq;
 use super::state::State;
 use super::tcb::Tcb;
 use crate::error::CloseReason;
-use crate::pool::Pool;
+use crate::pool::{Pool, Use};
 use crate::time::{MILLISECOND, Micros, Time};
 
 /// Segments acknowledged one by one when a stream starts, so that the peer's slow start is clocked.
@@ -58,9 +58,9 @@ impl Tcb {
     }
 
     /// Takes over what the peer's SYN says.
-    pub(super) fn take_syn(&mut self, syn: &Segment<'_>) {
+    pub(super) fn take_syn(&mut self, pool: &Pool, syn: &Segment<'_>) {
         self.irs = syn.seq;
-        self.receive = ReceiveQueue::new(syn.seq + 1);
+        self.receive = ReceiveQueue::new(syn.seq + 1, self.account());
         self.window.start(syn.seq + 1);
         self.quick_acks = QUICK_ACKS;
         match syn.options.window_scale {
@@ -80,8 +80,10 @@ impl Tcb {
         self.max_snd_wnd = self.snd_wnd;
         self.snd_wl1 = syn.seq;
         self.snd_wl2 = syn.ack;
-        // The window for data on the SYN is what we would have announced.
-        let (_, edge) = self.window.field(syn.seq + 1, 0, u64::MAX, false);
+        // The window for data on the SYN is what we would have announced, and whatever a SYN brings.
+        let memory = pool.room(self.account(), Use::InOrder);
+        let memory = memory.max(u64::from(u16::MAX));
+        let (_, edge) = self.window.field(syn.seq + 1, 0, memory, false);
         self.window.promised(edge);
         self.ack_now = true;
         self.unanswered_since = None;
@@ -108,7 +110,7 @@ impl Tcb {
         if !flags.has(Flags::SYN) {
             return Err(Rejected::Unexpected);
         }
-        self.take_syn(segment);
+        self.take_syn(pool, segment);
         if acks {
             self.state = State::Established;
             self.acknowledge(now, pool, segment);
@@ -328,9 +330,12 @@ impl Tcb {
             let outcome = self.receive.store(pool, start, payload);
             stored = Some(outcome);
             if matches!(outcome, Stored::InOrder | Stored::OutOfOrder) {
-                let unread = self.receive.readable();
+                let (unread, srtt) = (self.receive.readable(), self.rtt.srtt());
+                let account = self.account();
                 self.window
-                    .on_arrival(now, payload.len(), unread, self.rtt.srtt());
+                    .on_arrival(now, payload.len(), unread, srtt, || {
+                        pool.lets_windows_grow(account)
+                    });
             }
             match outcome {
                 Stored::InOrder => {

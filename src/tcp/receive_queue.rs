@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::segment::{MAX_SACK_BLOCKS, SackBlocks};
 use super::seq::Seq;
-use crate::pool::{BLOCK_SIZE, Block, KEPT, Pool};
+use crate::pool::{AccountId, BLOCK_SIZE, Block, KEPT, Pool, Use};
 
 /// Ranges of out-of-order data that are remembered; a peer that makes more holes has its segments dropped. A path with 3 %
 /// of loss at 1 Gbit/s and 200 ms makes a thousand.
@@ -39,11 +39,13 @@ pub struct ReceiveQueue {
     recent: [Option<Seq>; MAX_SACK_BLOCKS],
     /// Octets in all ranges.
     out_of_order: usize,
+    /// To which its blocks are counted.
+    account: AccountId,
 }
 
 impl ReceiveQueue {
-    /// An empty queue that expects `next`.
-    pub fn new(next: Seq) -> ReceiveQueue {
+    /// An empty queue that expects `next`, and whose blocks are counted to `account`.
+    pub fn new(next: Seq, account: AccountId) -> ReceiveQueue {
         ReceiveQueue {
             blocks: VecDeque::new(),
             head: 0,
@@ -52,7 +54,13 @@ impl ReceiveQueue {
             ranges: Vec::new(),
             recent: [None; MAX_SACK_BLOCKS],
             out_of_order: 0,
+            account,
         }
+    }
+
+    /// To which its blocks are counted.
+    pub fn account(&self) -> AccountId {
+        self.account
     }
 
     /// The next octet expected in order.
@@ -113,10 +121,12 @@ impl ReceiveQueue {
             return Stored::Dropped;
         }
         let offset = self.readable + (seq - self.next) as usize;
-        if !self.write(pool, offset, data) {
-            if self.readable == 0 && self.ranges.is_empty() {
-                self.clear(pool);
-            }
+        let usage = if seq > self.next {
+            Use::OutOfOrder
+        } else {
+            Use::InOrder
+        };
+        if !self.write(pool, usage, offset, data) {
             return Stored::Dropped;
         }
         if seq == self.next && self.touched(seq, end).is_empty() {
@@ -168,18 +178,23 @@ impl ReceiveQueue {
         self.recent = recent;
     }
 
-    /// Writes at `offset` from the first unread octet; false when the pool is exhausted (nothing counts as written).
-    fn write(&mut self, pool: &mut Pool, offset: usize, data: &[u8]) -> bool {
+    /// Writes at `offset` from the first unread octet; false when the pool has no room for it, and nothing is changed.
+    fn write(&mut self, pool: &mut Pool, usage: Use, offset: usize, data: &[u8]) -> bool {
         let mut at = self.head + offset;
-        let last = (at + data.len() - 1) / BLOCK_SIZE;
-        if self.blocks.len() <= last {
-            self.blocks.resize_with(last + 1, || None);
-        }
-        for block in self.blocks.range_mut(at / BLOCK_SIZE..=last) {
-            if block.is_none() {
-                match pool.take() {
-                    Some(fresh) => *block = Some(fresh),
-                    None => return false,
+        let (first, last) = (at / BLOCK_SIZE, (at + data.len() - 1) / BLOCK_SIZE);
+        let there = self.blocks.range(first.min(self.blocks.len())..);
+        let there = there.take(last + 1 - first).flatten().count();
+        let missing = last + 1 - first - there;
+        if missing > 0 {
+            if !pool.has_room(self.account, usage, missing) {
+                return false;
+            }
+            if self.blocks.len() <= last {
+                self.blocks.resize_with(last + 1, || None);
+            }
+            for block in self.blocks.range_mut(first..=last) {
+                if block.is_none() {
+                    *block = pool.take(self.account, usage);
                 }
             }
         }
@@ -225,7 +240,7 @@ impl ReceiveQueue {
         if self.head == BLOCK_SIZE {
             self.head = 0;
             if let Some(Some(block)) = self.blocks.pop_front() {
-                pool.give(block);
+                pool.give(self.account, Use::InOrder, block);
             }
         }
         if self.readable == 0 && self.ranges.is_empty() {
@@ -235,10 +250,11 @@ impl ReceiveQueue {
 
     /// Forgets the out-of-order data, which the peer will have to send again (RFC 2018 section 8).
     pub fn renege(&mut self, pool: &mut Pool) {
+        pool.note_reneged(self.out_of_order);
         self.forget_ranges();
         let keep = (self.head + self.readable).div_ceil(BLOCK_SIZE);
         for block in self.blocks.drain(keep.min(self.blocks.len())..).flatten() {
-            pool.give(block);
+            pool.give(self.account, Use::OutOfOrder, block);
         }
         if self.readable == 0 {
             self.clear(pool);
@@ -261,7 +277,7 @@ impl ReceiveQueue {
     /// Gives everything back.
     pub fn clear(&mut self, pool: &mut Pool) {
         for block in self.blocks.drain(..).flatten() {
-            pool.give(block);
+            pool.give(self.account, Use::InOrder, block);
         }
         if self.blocks.capacity() > KEPT {
             self.blocks = VecDeque::new();
@@ -275,6 +291,7 @@ impl ReceiveQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pool::NOBODY;
 
     fn pattern(from: u32, n: usize) -> Vec<u8> {
         (from..from + n as u32).map(|i| (i % 253) as u8).collect()
@@ -284,7 +301,7 @@ mod tests {
     fn holes_are_filled_in_any_order() {
         let mut pool = Pool::new(1 << 20);
         let start = Seq(u32::MAX - 2_000);
-        let mut queue = ReceiveQueue::new(start);
+        let mut queue = ReceiveQueue::new(start, NOBODY);
         for at in [3_000u32, 1_000, 6_000, 0, 2_000, 5_000, 4_000, 7_000] {
             queue.store(&mut pool, start + at, &pattern(at, 1_000));
         }
@@ -300,7 +317,7 @@ mod tests {
     #[test]
     fn sack_blocks_name_the_latest_first() {
         let mut pool = Pool::new(1 << 20);
-        let mut queue = ReceiveQueue::new(Seq(0));
+        let mut queue = ReceiveQueue::new(Seq(0), NOBODY);
         queue.store(&mut pool, Seq(100), &[0; 10]);
         queue.store(&mut pool, Seq(300), &[0; 10]);
         queue.store(&mut pool, Seq(200), &[0; 10]);
@@ -323,7 +340,7 @@ mod tests {
     #[test]
     fn the_number_of_ranges_is_bounded() {
         let mut pool = Pool::new(1 << 30);
-        let mut queue = ReceiveQueue::new(Seq(0));
+        let mut queue = ReceiveQueue::new(Seq(0), NOBODY);
         for i in 1..=MAX_RANGES as u32 {
             assert_eq!(
                 queue.store(&mut pool, Seq(i * 10), &[0; 2]),
@@ -338,9 +355,25 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_without_room_leaves_no_block_behind() {
+        let mut pool = Pool::new(2 * BLOCK_SIZE as u64);
+        let mut queue = ReceiveQueue::new(Seq(0), NOBODY);
+        assert_eq!(queue.store(&mut pool, Seq(0), &[1; 10]), Stored::InOrder);
+        let far = Seq(3 * BLOCK_SIZE as u32 - 10);
+        assert_eq!(queue.store(&mut pool, far, &[1; 20]), Stored::Dropped);
+        assert_eq!(pool.in_use(), BLOCK_SIZE as u64);
+        assert_eq!(queue.store(&mut pool, far, &[1; 10]), Stored::OutOfOrder);
+        assert_eq!(pool.in_use(), 2 * BLOCK_SIZE as u64);
+        let counters = pool.counters();
+        assert_eq!((counters.out_of_order, counters.in_order), (1, 0));
+        queue.clear(&mut pool);
+        assert_eq!(pool.in_use(), 0);
+    }
+
+    #[test]
     fn reneging_keeps_what_is_in_order() {
         let mut pool = Pool::new(1 << 20);
-        let mut queue = ReceiveQueue::new(Seq(0));
+        let mut queue = ReceiveQueue::new(Seq(0), NOBODY);
         queue.store(&mut pool, Seq(0), &pattern(0, 100));
         queue.store(&mut pool, Seq(50_000), &[1; 5_000]);
         queue.renege(&mut pool);

@@ -81,11 +81,12 @@ impl ReceiveWindow {
         self.edge = next;
     }
 
-    /// The right edge that could be promised now. Never moves left.
+    /// The right edge that could be promised now. Never moves left. No circuit may leave more unread than what is left
+    /// of the memory: so readers that have stopped, however many, leave some for one that reads.
     fn possible_edge(&self, next: Seq, unread: usize, memory: u64) -> Seq {
         let room = u64::from(self.target)
-            .saturating_sub(unread as u64)
-            .min(memory);
+            .min(memory)
+            .saturating_sub(unread as u64);
         self.edge.max(next + room as u32)
     }
 
@@ -119,8 +120,16 @@ impl ReceiveWindow {
             || (left < mss && open >= mss.min(self.target / 2).max(1))
     }
 
-    /// New data has arrived, in order or not; `unread` octets wait for the relay.
-    pub fn on_arrival(&mut self, now: Time, octets: usize, unread: usize, srtt: Micros) {
+    /// New data has arrived, in order or not; `unread` octets wait for the relay. `may_grow`: whether there is memory for
+    /// a larger window.
+    pub fn on_arrival(
+        &mut self,
+        now: Time,
+        octets: usize,
+        unread: usize,
+        srtt: Micros,
+        may_grow: impl FnOnce() -> bool,
+    ) {
         let round = if srtt == 0 {
             UNKNOWN_RTT
         } else {
@@ -134,7 +143,9 @@ impl ReceiveWindow {
         // A relay that reads has at most the last few segments before it.
         if 2 * unread as u64 <= self.arrived {
             let wanted = (HEADROOM * self.arrived).min(u64::from(self.most)) as u32;
-            self.target = self.target.max(wanted);
+            if wanted > self.target && may_grow() {
+                self.target = wanted;
+            }
         }
     }
 }
@@ -167,7 +178,7 @@ mod tests {
             for _ in 0..10 {
                 now = now + 5_000;
                 let tenth = window.target as usize / 20;
-                window.on_arrival(now, tenth, tenth, 50_000);
+                window.on_arrival(now, tenth, tenth, 50_000, || true);
             }
         }
         assert_eq!(window.target, 1 << 20);
@@ -178,7 +189,7 @@ mod tests {
         let mut window = ReceiveWindow::new(1 << 20);
         let mut now = Time(0);
         for _ in 0..50 {
-            window.on_arrival(now, 1_000, 1_000, 50_000);
+            window.on_arrival(now, 1_000, 1_000, 50_000, || true);
             now = now + 50_000;
         }
         assert_eq!(window.target, INITIAL);
@@ -190,9 +201,29 @@ mod tests {
         let mut unread = 0;
         for at in 0..200 {
             unread += 1_400;
-            window.on_arrival(Time(at * 100), 1_400, unread, 50_000);
+            window.on_arrival(Time(at * 100), 1_400, unread, 50_000, || true);
         }
         assert_eq!(window.target, INITIAL);
+    }
+
+    #[test]
+    fn a_window_does_not_grow_without_memory_for_it() {
+        let mut window = ReceiveWindow::new(1 << 20);
+        window.on_arrival(Time(0), 200_000, 0, 50_000, || false);
+        assert_eq!(window.target, INITIAL);
+        window.on_arrival(Time(1), 200_000, 0, 50_000, || true);
+        assert_eq!(window.target, 1 << 20);
+    }
+
+    #[test]
+    fn no_more_is_left_unread_than_what_is_left_of_the_memory() {
+        let mut window = ReceiveWindow::new(1 << 20);
+        window.start(Seq(0));
+        let offered = |unread, memory| window.field(Seq(unread), unread as usize, memory, false).1;
+        let scale = 1 << window.shift();
+        assert!(Seq(150_000) - offered(50_000, 150_000) < scale);
+        assert_eq!(offered(50_000, 50_000), Seq(50_000));
+        assert_eq!(offered(50_000, 0), Seq(50_000));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::pool::{BLOCK_SIZE, Block, KEPT, Pool};
+use crate::pool::{AccountId, BLOCK_SIZE, Block, KEPT, Pool, Use};
 
 /// The send queue of a circuit.
 #[derive(Default)]
@@ -11,9 +11,19 @@ pub struct SendQueue {
     /// Where the first octet stands in the first block.
     head: usize,
     len: usize,
+    /// To which its blocks are counted.
+    account: AccountId,
 }
 
 impl SendQueue {
+    /// An empty queue, whose blocks are counted to this account.
+    pub fn new(account: AccountId) -> SendQueue {
+        SendQueue {
+            account,
+            ..SendQueue::default()
+        }
+    }
+
     /// Octets queued.
     pub fn len(&self) -> usize {
         self.len
@@ -26,7 +36,9 @@ impl SendQueue {
             let end = self.head + self.len;
             let at = end % BLOCK_SIZE;
             if end == self.blocks.len() * BLOCK_SIZE {
-                let Some(block) = pool.take() else { break };
+                let Some(block) = pool.take(self.account, Use::Send) else {
+                    break;
+                };
                 self.blocks.push_back(block);
             }
             let n = (BLOCK_SIZE - at).min(data.len() - taken);
@@ -46,7 +58,7 @@ impl SendQueue {
         while self.head >= BLOCK_SIZE {
             self.head -= BLOCK_SIZE;
             if let Some(block) = self.blocks.pop_front() {
-                pool.give(block);
+                pool.give(self.account, Use::Send, block);
             }
         }
         if self.len == 0 {
@@ -70,7 +82,7 @@ impl SendQueue {
     /// Gives everything back.
     pub fn clear(&mut self, pool: &mut Pool) {
         for block in self.blocks.drain(..) {
-            pool.give(block);
+            pool.give(self.account, Use::Send, block);
         }
         if self.blocks.capacity() > KEPT {
             self.blocks = VecDeque::new();

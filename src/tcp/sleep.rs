@@ -13,10 +13,12 @@ use super::recovery::rack::{Rack, Reordering};
 use super::recovery::rate::RateEstimator;
 use super::recovery::rtt::Rtt;
 use super::recovery::scoreboard::Scoreboard;
+use super::send_queue::SendQueue;
 use super::seq::Seq;
 use super::signals::Signals;
 use super::state::State;
 use super::tcb::{Counters, Settings, Tcb};
+use crate::pool::AccountId;
 use crate::time::{Micros, SECOND, Time};
 
 /// How long nothing has been sent or received before a circuit sleeps: longer than web pages and keep-alives pause.
@@ -26,8 +28,8 @@ pub const BEDTIME: Micros = 30 * SECOND;
 pub enum Tcp {
     /// At work.
     Awake(Box<Tcb>),
-    /// Idle.
-    Asleep(Box<Asleep>),
+    /// Idle. It holds no blocks; the account is that of those that it will.
+    Asleep(Box<Asleep>, AccountId),
 }
 
 /// What is left of an established control block that holds no data, has none in flight, and waits for nothing.
@@ -178,7 +180,7 @@ impl Tcb {
 }
 
 impl Asleep {
-    fn unfold(&self) -> Tcb {
+    fn unfold(&self, account: AccountId) -> Tcb {
         let settings = Settings {
             mss: self.announced_mss,
             send_buffer: self.send_buffer as usize,
@@ -223,7 +225,8 @@ impl Asleep {
         tcb.rate = self.rate;
         tcb.last_sent = self.last_sent;
         tcb.irs = self.irs;
-        tcb.receive = ReceiveQueue::new(self.rcv_nxt);
+        tcb.queue = SendQueue::new(account);
+        tcb.receive = ReceiveQueue::new(self.rcv_nxt, account);
         tcb.window = self.window;
         tcb.acked_at = self.last_sent;
         tcb.largest_received = self.largest_received;
@@ -263,12 +266,12 @@ impl Tcp {
 
     /// The control block, which is woken for whatever may change it.
     pub fn wake(&mut self) -> &mut Tcb {
-        if let Tcp::Asleep(asleep) = self {
-            *self = Tcp::new(asleep.unfold());
+        if let Tcp::Asleep(asleep, account) = self {
+            *self = Tcp::new(asleep.unfold(*account));
         }
         match self {
             Tcp::Awake(tcb) => tcb,
-            Tcp::Asleep(_) => unreachable!("it was woken"),
+            Tcp::Asleep(..) => unreachable!("it was woken"),
         }
     }
 
@@ -276,7 +279,7 @@ impl Tcp {
     pub fn awake(&self) -> Option<&Tcb> {
         match self {
             Tcp::Awake(tcb) => Some(tcb),
-            Tcp::Asleep(_) => None,
+            Tcp::Asleep(..) => None,
         }
     }
 
@@ -284,7 +287,7 @@ impl Tcp {
     pub fn awake_mut(&mut self) -> Option<&mut Tcb> {
         match self {
             Tcp::Awake(tcb) => Some(tcb),
-            Tcp::Asleep(_) => None,
+            Tcp::Asleep(..) => None,
         }
     }
 
@@ -292,7 +295,7 @@ impl Tcp {
     pub fn look<R>(&self, look: impl FnOnce(&Tcb) -> R) -> R {
         match self {
             Tcp::Awake(tcb) => look(tcb),
-            Tcp::Asleep(asleep) => look(&asleep.unfold()),
+            Tcp::Asleep(asleep, account) => look(&asleep.unfold(*account)),
         }
     }
 
@@ -301,16 +304,16 @@ impl Tcp {
         if let Tcp::Awake(tcb) = self
             && tcb.may_sleep(now)
         {
-            *self = Tcp::Asleep(Box::new(tcb.fold()));
+            *self = Tcp::Asleep(Box::new(tcb.fold()), tcb.account());
         }
-        matches!(self, Tcp::Asleep(_))
+        matches!(self, Tcp::Asleep(..))
     }
 
     /// What the path carries has become known; see [`Tcb::set_path_mss`].
     pub fn set_path_mss(&mut self, mss: u16) {
         match self {
             Tcp::Awake(tcb) => tcb.set_path_mss(mss),
-            Tcp::Asleep(asleep) => {
+            Tcp::Asleep(asleep, _) => {
                 asleep.path_mss = mss;
                 asleep.mss = mss.min(asleep.peer_mss);
             }
@@ -322,7 +325,7 @@ impl Tcp {
     pub fn into_tcb(self) -> Tcb {
         match self {
             Tcp::Awake(tcb) => *tcb,
-            Tcp::Asleep(asleep) => asleep.unfold(),
+            Tcp::Asleep(asleep, account) => asleep.unfold(account),
         }
     }
 
@@ -330,7 +333,7 @@ impl Tcp {
     pub fn is_coupled(&self) -> bool {
         match self {
             Tcp::Awake(tcb) => tcb.is_coupled(),
-            Tcp::Asleep(asleep) => asleep.coupled,
+            Tcp::Asleep(asleep, _) => asleep.coupled,
         }
     }
 }

@@ -19,7 +19,7 @@ use super::seq::Seq;
 use super::signals::Signals;
 use super::state::State;
 use crate::error::{CloseReason, Error};
-use crate::pool::Pool;
+use crate::pool::{AccountId, NOBODY, Pool};
 use crate::stats::CircuitInfo;
 use crate::time::{Micros, SECOND, Time};
 
@@ -240,7 +240,7 @@ impl Tcb {
             pacer: Pacer::default(),
             last_sent: Time(0),
             irs: Seq(0),
-            receive: ReceiveQueue::new(Seq(0)),
+            receive: ReceiveQueue::new(Seq(0), NOBODY),
             window: ReceiveWindow::new(settings.receive_buffer),
             fin_at: None,
             fin_received: false,
@@ -284,11 +284,35 @@ impl Tcb {
         pool: &mut Pool,
         syn: &Segment<'_>,
     ) -> Tcb {
+        Tcb::accept_for(NOBODY, settings, iss, now, pool, syn)
+    }
+
+    /// The same; its blocks are counted to `account`.
+    pub fn accept_for(
+        account: AccountId,
+        settings: &Settings,
+        iss: Seq,
+        now: Time,
+        pool: &mut Pool,
+        syn: &Segment<'_>,
+    ) -> Tcb {
         let mut tcb = Tcb::new(settings, iss, State::SynReceived);
+        tcb.set_account(account);
         tcb.counters.segments_received = 1;
-        tcb.take_syn(syn);
+        tcb.take_syn(pool, syn);
         tcb.take_data(now, pool, syn);
         tcb
+    }
+
+    /// Counts its blocks to this account. It holds none yet.
+    pub fn set_account(&mut self, account: AccountId) {
+        self.queue = SendQueue::new(account);
+        self.receive = ReceiveQueue::new(self.receive.next(), account);
+    }
+
+    /// To which its blocks are counted.
+    pub fn account(&self) -> AccountId {
+        self.receive.account()
     }
 
     /// The state.
@@ -568,6 +592,11 @@ impl Tcb {
     /// Round-trip time estimator.
     pub fn rtt(&self) -> &Rtt {
         &self.rtt
+    }
+
+    /// Whether data is held out of order.
+    pub fn holds_out_of_order(&self) -> bool {
+        self.receive.has_holes()
     }
 
     /// Octets in the network.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use utcp::config::Config;
 use utcp::endpoint::{CircuitId, ConnectionId, ConnectionState, Endpoint, Event};
 use utcp::error::CloseReason;
+use utcp::pool::Pressure;
 use utcp::time::{Micros, SECOND, Time};
 
 use super::flow::Flow;
@@ -90,6 +91,8 @@ pub struct Host {
     pub connections: BTreeMap<ConnectionId, Conn>,
     pub flows: BTreeMap<CircuitId, Flow>,
     pub held: BTreeSet<ConnectionId>,
+    /// What it was told of its memory.
+    pub pressure: Vec<Pressure>,
     /// Opens that wait for a connection to their peer.
     waiting: Vec<usize>,
     opens: BinaryHeap<Reverse<(Time, usize)>>,
@@ -114,6 +117,7 @@ impl Host {
             connections: BTreeMap::new(),
             flows: BTreeMap::new(),
             held: BTreeSet::new(),
+            pressure: Vec::new(),
             waiting: Vec::new(),
             opens: BinaryHeap::new(),
             timers: BTreeSet::new(),
@@ -340,6 +344,7 @@ impl Host {
                     self.circuit_closed(shared, id, reason);
                 }
             }
+            Event::MemoryPressure(level) => self.pressure.push(level),
         }
     }
 

@@ -69,6 +69,8 @@ impl Pair {
                 max_circuits: 1 << 20,
                 receive_buffer: WINDOW,
                 memory_budget,
+                // There is one connection only.
+                connection_share: 100,
                 ..Config::default()
             };
             Endpoint::new(config).expect("an endpoint")

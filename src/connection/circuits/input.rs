@@ -41,6 +41,7 @@ impl Circuits {
             self.stats.segments_received += 1;
             self.deliver(now, wire, &segment, shared);
         }
+        self.make_room(shared);
     }
 
     fn path_probe_received(&mut self, probe: PathProbe) {
@@ -115,7 +116,9 @@ impl Circuits {
         }
         let number = segment.options.circuit_number.unwrap_or(CONTROL);
         let iss = Seq(shared.rng.next_u32());
-        let tcb = Tcb::accept(&self.settings(shared), iss, now, &mut shared.pool, segment);
+        let settings = self.settings(shared);
+        let pool = &mut shared.pool;
+        let tcb = Tcb::accept_for(self.account, &settings, iss, now, pool, segment);
         self.stats.payload_received += tcb.info().bytes_received;
         self.insert(wire, Circuit::new(number, tcb, false), shared);
         *self.numbers.entry(number).or_default() += 1;
@@ -138,6 +141,7 @@ impl Circuits {
         let received = tcb.bytes_received();
         let result = tcb.receive(now, &mut shared.pool, segment);
         self.stats.payload_received += tcb.bytes_received() - received;
+        let holds_out_of_order = tcb.holds_out_of_order();
         let rtt = tcb.rtt();
         if rtt.min() > 0 {
             self.srtt = rtt.srtt();
@@ -156,6 +160,9 @@ impl Circuits {
                 self.stats.dropped_out_of_window += 1;
                 self.reply_reset(wire, reset);
             }
+        }
+        if holds_out_of_order {
+            self.note_out_of_order(wire, shared);
         }
         self.after_change(now, wire, shared);
     }

@@ -2,6 +2,7 @@
 
 mod gates;
 mod input;
+mod memory;
 mod output;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,6 +17,7 @@ use crate::endpoint::timers::Owner;
 use crate::endpoint::{CircuitId, ConnectionId, EVENT_READABLE, EVENT_WRITABLE, Event, Role};
 use crate::error::{CloseReason, Error};
 use crate::map::{HashSeed, Map};
+use crate::pool::{AccountId, NOBODY};
 use crate::stats::ConnectionStats;
 use crate::tcp::recovery::rtt::Rtt;
 use crate::tcp::segment::{Flags, PathProbe};
@@ -33,9 +35,6 @@ const REPLIES_BOUND: usize = 1_024;
 
 /// Path probes of one datagram that are looked at.
 const PATH_PROBES_BOUND: usize = 4;
-
-/// Octets that the pool must have free before writers that it held back are told.
-pub const MEMORY_FOR_WRITERS: u64 = 32 * 1024;
 
 /// After this long a silence, what waits for a backed-off timer goes out as soon as the peer is heard again.
 const SILENCE: Micros = 2 * SECOND;
@@ -84,6 +83,14 @@ pub struct Circuits {
     gates_at: Time,
     budget: Budget,
     group: Option<Group>,
+    /// To which all blocks of its queues are counted.
+    account: AccountId,
+    /// Circuits whose writers wait for room in the pool, the longest waiting first.
+    memory_waiters: VecDeque<u32>,
+    /// Circuits that may hold data out of order.
+    reordering: Vec<u32>,
+    /// The endpoint knows that there are some.
+    listed: bool,
     /// The last datagram filled may be marked by routers instead of dropped.
     ect: bool,
     /// A circuit has found out that such datagrams do not arrive.
@@ -125,6 +132,10 @@ impl Circuits {
             gates_at: Time::NEVER,
             budget: Budget::default(),
             group: None,
+            account: NOBODY,
+            memory_waiters: VecDeque::new(),
+            reordering: Vec::new(),
+            listed: false,
             ect: false,
             ect_dropped: false,
             held: false,
@@ -147,7 +158,8 @@ impl Circuits {
         self.last_received = now;
         let iss = Seq(shared.rng.next_u32());
         self.begin_budget(now);
-        let tcb = Tcb::open(&self.settings(shared), iss, None);
+        self.open_account(shared);
+        let tcb = self.new_tcb(iss, None, shared);
         self.insert(CONTROL, Circuit::new(CONTROL, tcb, true), shared);
     }
 
@@ -237,6 +249,12 @@ impl Circuits {
         }
     }
 
+    fn new_tcb(&self, iss: Seq, number: Option<u32>, shared: &Shared) -> Tcb {
+        let mut tcb = Tcb::open(&self.settings(shared), iss, number);
+        tcb.set_account(self.account);
+        tcb
+    }
+
     /// Circuits that have not ended.
     pub fn open_count(&self) -> usize {
         self.circuits.len() - self.buried
@@ -283,7 +301,7 @@ impl Circuits {
         }
         self.next_id = wire.wrapping_add(2);
         let iss = Seq(shared.rng.next_u32());
-        let tcb = Tcb::open(&self.settings(shared), iss, Some(number));
+        let tcb = self.new_tcb(iss, Some(number), shared);
         self.insert(wire, Circuit::new(number, tcb, true), shared);
         *self.numbers.entry(number).or_default() += 1;
         self.stats.circuits_opened += 1;
@@ -424,7 +442,7 @@ impl Circuits {
     pub fn report(&mut self, wire: u32, shared: &mut Shared) {
         let id = self.circuit_id(wire);
         let held = self.is_held(wire);
-        let Some(circuit) = self.circuits.get_mut(&wire) else {
+        let Some(mut circuit) = self.circuits.get_mut(&wire) else {
             return;
         };
         // After close there is nothing to read, whatever still arrives.
@@ -435,15 +453,16 @@ impl Circuits {
             writable = tcb.take_writable();
         }
         if writable {
-            if shared.pool.available() >= MEMORY_FOR_WRITERS {
+            let goes_on = self.has_memory_for(wire, shared);
+            circuit = match self.circuits.get_mut(&wire) {
+                Some(circuit) => circuit,
+                None => return,
+            };
+            if goes_on {
                 circuit.writable.pending = true;
             } else {
                 // Its windows have room, but the pool has none: told when it has.
                 circuit.tcp.wake().block_writer();
-                if !circuit.waits_for_memory {
-                    circuit.waits_for_memory = true;
-                    shared.memory_waiters.push(id);
-                }
             }
         }
         if circuit.forgotten || held {
@@ -472,14 +491,6 @@ impl Circuits {
         {
             circuit.closed_reported = true;
             shared.events.push_back(Event::CircuitClosed(id, reason));
-        }
-    }
-
-    /// The pool has blocks again: a writer that was cut short for lack of them is told.
-    pub fn memory_is_back(&mut self, wire: u32, shared: &mut Shared) {
-        if let Some(circuit) = self.circuits.get_mut(&wire) {
-            circuit.waits_for_memory = false;
-            self.report(wire, shared);
         }
     }
 
@@ -592,41 +603,7 @@ impl Circuits {
         self.circuits.get(&CONTROL).and_then(|c| c.end())
     }
 
-    // ---- memory and the end ----
-
-    /// Forgets out-of-order data; returns octets freed.
-    pub fn renege(&mut self, shared: &mut Shared) -> u64 {
-        self.circuits
-            .values_mut()
-            .filter_map(|c| c.tcp.awake_mut())
-            .map(|tcb| tcb.renege(&mut shared.pool))
-            .sum()
-    }
-
-    /// Octets queued by each circuit other than control, with wire identifiers.
-    pub fn holdings(&self) -> impl Iterator<Item = (u32, usize)> {
-        self.circuits
-            .iter()
-            .filter(|&(&wire, c)| wire != CONTROL && !c.buried)
-            .filter_map(|(&wire, c)| Some((wire, c.tcp.awake()?.queued())))
-    }
-
-    /// Resets a circuit for lack of memory; the relay is told.
-    pub fn shed(&mut self, wire: u32, shared: &mut Shared) {
-        let Some(circuit) = self.circuits.get_mut(&wire) else {
-            return;
-        };
-        if let Some(reset) = circuit
-            .tcp
-            .wake()
-            .abort(&mut shared.pool, CloseReason::Memory)
-        {
-            self.send_reset(wire, reset);
-        }
-        self.bury(wire, shared);
-        self.report(wire, shared);
-        self.remove_if_done(wire, shared);
-    }
+    // ---- the end ----
 
     /// The connection has ended: so have all circuits.
     pub fn end(&mut self, reason: CloseReason, shared: &mut Shared) {
@@ -635,6 +612,8 @@ impl Circuits {
         self.active = VecDeque::new();
         self.delayed_acks = VecDeque::new();
         self.drowsy = VecDeque::new();
+        self.memory_waiters = VecDeque::new();
+        self.reordering = Vec::new();
         self.waiting = [VecDeque::new(), VecDeque::new()];
         self.passable = false;
         self.gates_at = Time::NEVER;
@@ -655,16 +634,5 @@ impl Circuits {
         self.replies = VecDeque::new();
         self.tombstones = Tombstones::default();
         self.resets = Resets::default();
-    }
-
-    /// The connection is forgotten: gives all memory back.
-    pub fn release(&mut self, shared: &mut Shared) {
-        for circuit in self.circuits.values_mut() {
-            if let Some(tcb) = circuit.tcp.awake_mut() {
-                tcb.release(&mut shared.pool);
-            }
-        }
-        self.circuits.clear();
-        self.circuits.shrink_to_fit();
     }
 }

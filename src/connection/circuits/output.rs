@@ -3,6 +3,7 @@
 use super::{Circuits, Gate, REPLIES_BOUND, Reply};
 use crate::connection::circuit::DEFAULT_WEIGHT;
 use crate::endpoint::shared::Shared;
+use crate::pool::Use;
 use crate::tcp::segment::{Flags, Options};
 use crate::tcp::seq::Seq;
 use crate::tcp::{Allowance, Plan, Reset};
@@ -64,7 +65,7 @@ impl Circuits {
                 out,
             );
         }
-        let memory = shared.pool.available();
+        let memory = shared.pool.room(self.account, Use::InOrder);
         self.ect = false;
         let mut stuck = false;
         while let Some((wire, line)) = self.turn(now) {

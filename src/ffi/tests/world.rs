@@ -31,6 +31,7 @@ pub enum Heard {
     Readable(*mut utcp_circuit),
     Writable(*mut utcp_circuit),
     CircuitClosed(*mut utcp_circuit, c_int),
+    MemoryPressure(c_int),
     Tx(usize),
 }
 
@@ -174,6 +175,10 @@ unsafe extern "C" fn circuit_closed(user: *mut c_void, circuit: *mut utcp_circui
     relay(user).hear(Heard::CircuitClosed(circuit, reason));
 }
 
+unsafe extern "C" fn memory_pressure(user: *mut c_void, level: c_int) {
+    relay(user).hear(Heard::MemoryPressure(level));
+}
+
 pub fn callbacks() -> utcp_callbacks {
     utcp_callbacks {
         size: size_of::<utcp_callbacks>(),
@@ -186,6 +191,7 @@ pub fn callbacks() -> utcp_callbacks {
         circuit_readable: Some(readable),
         circuit_writable: Some(writable),
         circuit_closed: Some(circuit_closed),
+        memory_pressure: Some(memory_pressure),
     }
 }
 

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::pool::Block;
+use crate::pool::{Block, NOBODY, Use};
 use crate::tcp::Reset;
 use crate::tcp::recovery::rate::RateEstimator;
 
@@ -419,15 +419,17 @@ impl Rig {
             Act::Finish => end.finished = true,
             Act::Memory(blocks) => {
                 for block in end.others.drain(..) {
-                    end.pool.give(block);
+                    end.pool.give(NOBODY, Use::Send, block);
                 }
                 while end.others.len() < blocks {
-                    let Some(block) = end.pool.take() else { break };
+                    let Some(block) = end.pool.take(NOBODY, Use::Send) else {
+                        break;
+                    };
                     end.others.push(block);
                 }
                 // None but these are left.
                 if blocks > 100 {
-                    while let Some(block) = end.pool.take() {
+                    while let Some(block) = end.pool.take(NOBODY, Use::Send) {
                         end.others.push(block);
                     }
                 }

@@ -6,6 +6,7 @@ mod ecn;
 mod hostile;
 mod impairment;
 mod lifecycle;
+mod memory;
 mod mtu;
 mod peers;
 mod random;

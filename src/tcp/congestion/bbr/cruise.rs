@@ -56,7 +56,9 @@ impl Bbr {
             self.cruise.round = Some((ack.now, self.delivered));
         }
         let min = self.min_rtt.get();
-        let gone = ack.rtt.is_some_and(|rtt| rtt <= min.saturating_add(min / GONE_DIVISOR));
+        let gone = ack
+            .rtt
+            .is_some_and(|rtt| rtt <= min.saturating_add(min / GONE_DIVISOR));
         self.cruise.draining = (self.cruise.draining || queued) && !gone;
     }
 
@@ -71,7 +73,11 @@ impl Bbr {
 
     /// The pacing gain while cruising, in per cent.
     pub(super) fn cruise_gain(&self) -> u64 {
-        if self.cruise.draining { DRAINING_GAIN } else { 100 }
+        if self.cruise.draining {
+            DRAINING_GAIN
+        } else {
+            100
+        }
     }
 
     /// Whether every packet of this round and the last has waited, by more than their delays vary.

@@ -79,6 +79,13 @@ get_link_certificate(or_utcp_settings_t *settings, char *key, size_t key_room)
   return true;
 }
 
+/** What the library's queues may hold: the rest is for Tor's own. */
+static uint64_t
+queue_memory(const or_options_t *options)
+{
+  return options->MaxMemInQueues / 4;
+}
+
 static void
 open_endpoint(const or_options_t *options)
 {
@@ -98,7 +105,7 @@ open_endpoint(const or_options_t *options)
   settings.max_links = options->ConnLimit_;
   settings.rate = options->RelayBandwidthRate ? options->RelayBandwidthRate :
                                                 options->BandwidthRate;
-  settings.memory = options->MaxMemInQueues / 4;
+  settings.memory = queue_memory(options);
   settings.congestion = options->ORUDPCongestion;
   if (get_link_certificate(&settings, key, sizeof(key)) &&
       or_utcp_endpoint_open(&settings))
@@ -137,8 +144,8 @@ or_utcp_options_problem(const or_options_t *options)
   return NULL;
 }
 
-/** The configuration was read: open or close the socket accordingly.  Before
- * there are keys, do nothing. */
+/** The configuration was read: open or close the socket accordingly, and let
+ * the memory of one that stays follow.  Before there are keys, do nothing. */
 void
 or_utcp_options_changed(void)
 {
@@ -154,7 +161,9 @@ or_utcp_options_changed(void)
   if (options->ORUDPPort > 0 && !want && options->command == CMD_RUN_TOR)
     log_notice(LD_CONFIG, "ORUDPPort is for public relays; ignoring it.");
   const tor_tls_context_t *context = want ? tor_tls_context_get(1) : NULL;
-  if (!or_utcp_endpoint_is_open() && context && context->my_link_cert)
+  if (or_utcp_endpoint_is_open())
+    or_utcp_endpoint_set_memory(queue_memory(options));
+  else if (context && context->my_link_cert)
     open_endpoint(options);
 }
 

@@ -1,0 +1,161 @@
+//! What a connection holds of the endpoint's pool: its account, writers that wait for room, and what goes first when there
+//! is little.
+
+use super::{CONTROL, Circuits};
+use crate::connection::circuit::{REORDERS, WAITS_FOR_MEMORY};
+use crate::endpoint::shared::Shared;
+use crate::error::CloseReason;
+use crate::pool::{BLOCK_SIZE, NOBODY, Pool, Use};
+
+/// Circuits that are gone, which the lists may hold.
+const STALE: usize = 64;
+
+impl Circuits {
+    /// Opens the account of the connection.
+    pub(super) fn open_account(&mut self, shared: &mut Shared) {
+        if self.account == NOBODY {
+            self.account = shared.pool.open(self.id);
+        }
+    }
+
+    /// Octets held, in whole blocks.
+    pub fn memory(&self, shared: &Shared) -> u64 {
+        if self.account == NOBODY {
+            return 0;
+        }
+        shared.pool.held(self.account)
+    }
+
+    /// Octets that can be written now, as far as memory goes.
+    pub fn writable_memory(&self, pool: &Pool) -> usize {
+        usize::try_from(pool.room(self.account, Use::Send)).unwrap_or(usize::MAX)
+    }
+
+    // ---- writers ----
+
+    /// Whether a writer can go on; if not, it stands in line from now on.
+    pub(super) fn has_memory_for(&mut self, wire: u32, shared: &mut Shared) -> bool {
+        if shared.pool.admits_writers(self.account) {
+            return true;
+        }
+        if let Some(circuit) = self.circuits.get_mut(&wire)
+            && circuit.enter(WAITS_FOR_MEMORY)
+        {
+            self.memory_waiters.push_back(wire);
+            shared.pool.wait(self.account);
+            if self.memory_waiters.len() > 2 * self.circuits.len() + STALE {
+                let circuits = &self.circuits;
+                self.memory_waiters
+                    .retain(|wire| circuits.contains_key(wire));
+            }
+        }
+        false
+    }
+
+    /// The pool has room again: of the writers that were cut short for lack of it, as many are told as there are blocks.
+    pub fn memory_is_back(&mut self, shared: &mut Shared) {
+        let blocks = shared.pool.room(self.account, Use::Send) / BLOCK_SIZE as u64;
+        for _ in 0..blocks {
+            let Some(wire) = self.memory_waiters.pop_front() else {
+                return;
+            };
+            if let Some(circuit) = self.circuits.get_mut(&wire) {
+                circuit.lists &= !WAITS_FOR_MEMORY;
+                self.report(wire, shared);
+            }
+        }
+        if !self.memory_waiters.is_empty() {
+            // If those that were told leave some, they are next.
+            shared.pool.wait_in_front(self.account);
+        }
+    }
+
+    // ---- what goes first ----
+
+    /// A circuit holds data out of order.
+    pub(super) fn note_out_of_order(&mut self, wire: u32, shared: &mut Shared) {
+        let Some(circuit) = self.circuits.get_mut(&wire) else {
+            return;
+        };
+        if !circuit.enter(REORDERS) {
+            return;
+        }
+        self.reordering.push(wire);
+        if !std::mem::replace(&mut self.listed, true) {
+            shared.reordering.push(self.id);
+        }
+        if self.reordering.len() > 2 * self.circuits.len() + STALE {
+            let circuits = &self.circuits;
+            self.reordering.retain(|wire| circuits.contains_key(wire));
+        }
+    }
+
+    /// Forgets data out of order, the oldest holder first, as long as `more` says so; returns octets freed.
+    fn renege_while(&mut self, shared: &mut Shared, more: impl Fn(&Pool) -> bool) -> u64 {
+        let before = shared.pool.in_use();
+        let mut kept = 0;
+        while kept < self.reordering.len() && more(&shared.pool) {
+            let circuit = self.circuits.get_mut(&self.reordering[kept]);
+            kept += 1;
+            if let Some(circuit) = circuit {
+                circuit.lists &= !REORDERS;
+                if let Some(tcb) = circuit.tcp.awake_mut() {
+                    tcb.renege(&mut shared.pool);
+                }
+            }
+        }
+        self.reordering.drain(..kept);
+        before - shared.pool.in_use()
+    }
+
+    /// Short of room for received data: data out of order makes some.
+    pub(super) fn make_room(&mut self, shared: &mut Shared) {
+        if !self.reordering.is_empty() && shared.pool.is_tight(self.account) {
+            let account = self.account;
+            self.renege_while(shared, |pool| pool.is_tight(account));
+        }
+    }
+
+    /// Forgets out-of-order data; returns octets freed. The connection is not in the endpoint's list any more.
+    pub fn renege(&mut self, shared: &mut Shared) -> u64 {
+        self.listed = false;
+        self.renege_while(shared, |_| true)
+    }
+
+    /// Octets queued by each circuit other than control, with wire identifiers.
+    pub fn holdings(&self) -> impl Iterator<Item = (u32, usize)> {
+        self.circuits
+            .iter()
+            .filter(|&(&wire, c)| wire != CONTROL && !c.buried)
+            .filter_map(|(&wire, c)| Some((wire, c.tcp.awake()?.queued())))
+    }
+
+    /// Resets a circuit for lack of memory; the relay is told.
+    pub fn shed(&mut self, wire: u32, shared: &mut Shared) {
+        let Some(circuit) = self.circuits.get_mut(&wire) else {
+            return;
+        };
+        if let Some(reset) = circuit
+            .tcp
+            .wake()
+            .abort(&mut shared.pool, CloseReason::Memory)
+        {
+            self.send_reset(wire, reset);
+        }
+        self.bury(wire, shared);
+        self.report(wire, shared);
+        self.remove_if_done(wire, shared);
+    }
+
+    /// The connection is forgotten: gives all memory back.
+    pub fn release(&mut self, shared: &mut Shared) {
+        for circuit in self.circuits.values_mut() {
+            if let Some(tcb) = circuit.tcp.awake_mut() {
+                tcb.release(&mut shared.pool);
+            }
+        }
+        self.circuits.clear();
+        self.circuits.shrink_to_fit();
+        shared.pool.close(std::mem::take(&mut self.account));
+    }
+}
