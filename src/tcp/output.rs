@@ -509,7 +509,8 @@ impl Tcb {
         self.unanswered_since.get_or_insert(now);
         self.last_sent = now;
         // What is lost may have had to wait: the timer runs from when it is sent.
-        if self.retransmit_at == Time::NEVER || (plan.is_retransmission() && prior_in_flight == 0) {
+        let waited = self.retransmit_at == Time::NEVER;
+        if waited || (plan.is_retransmission() && prior_in_flight == 0) {
             self.retransmit_at = now + self.rtt.rto();
         }
         let len = u64::from(plan.sequence_space());
@@ -526,7 +527,10 @@ impl Tcb {
             let burst = self.congestion.burst(rate);
             self.pacer.on_sent(now, len, rate, burst);
         }
-        self.arm_tail();
+        // What is in flight already was sent before, and the probe's time counts from the oldest.
+        if plan.kind != Kind::New || prior_in_flight == 0 || waited {
+            self.arm_tail();
+        }
     }
 
     /// Whether nothing but the window that the peer offers holds data back.

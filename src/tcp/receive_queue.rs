@@ -78,6 +78,9 @@ impl ReceiveQueue {
     /// The ranges to report, the most recently changed first.
     pub fn sack_blocks(&self) -> SackBlocks {
         let mut blocks = SackBlocks::default();
+        if self.ranges.is_empty() {
+            return blocks;
+        }
         for seq in self.recent.iter().flatten() {
             if let Some((start, end)) = self.range_around(*seq, *seq + 1)
                 && !blocks.as_slice().contains(&(start, end))

@@ -138,6 +138,7 @@ impl Circuits {
         let received = tcb.bytes_received();
         let result = tcb.receive(now, &mut shared.pool, segment);
         self.stats.payload_received += tcb.bytes_received() - received;
+        self.heard |= wire == CONTROL && tcb.state().is_synchronized();
         let rtt = tcb.rtt();
         if rtt.min() > 0 {
             self.srtt = rtt.srtt();

@@ -93,6 +93,8 @@ pub struct Circuits {
     rttvar: Micros,
     min_rtt: Micros,
     last_received: Time,
+    /// The peer has answered on the control circuit.
+    heard: bool,
     /// A circuit was given up while nothing was heard from the peer.
     peer_gone: bool,
     /// Counters.
@@ -132,6 +134,7 @@ impl Circuits {
             rttvar: 0,
             min_rtt: 0,
             last_received: Time(0),
+            heard: false,
             peer_gone: false,
             stats: ConnectionStats::default(),
         }
@@ -214,9 +217,7 @@ impl Circuits {
 
     /// Whether the peer has answered on the control circuit, and so is listening.
     pub fn is_heard(&self) -> bool {
-        self.circuits
-            .get(&CONTROL)
-            .is_some_and(|control| control.tcp.look(|tcb| tcb.state().is_synchronized()))
+        self.heard
     }
 
     /// How long an answer may take on this path.
