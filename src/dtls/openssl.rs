@@ -30,6 +30,16 @@ unsafe extern "C" {
         out: *mut c_uchar,
         length: *mut c_int,
     ) -> c_int;
+    pub(super) fn EVP_CIPHER_CTX_set_params(
+        ctx: *mut ffi::EVP_CIPHER_CTX,
+        params: *const Param,
+    ) -> c_int;
+    pub(super) fn EVP_Cipher(
+        ctx: *mut ffi::EVP_CIPHER_CTX,
+        out: *mut c_uchar,
+        data: *const c_uchar,
+        length: c_uint,
+    ) -> c_int;
     fn SSL_free_buffers(ssl: *mut ffi::SSL) -> c_int;
     fn OPENSSL_cleanse(memory: *mut c_void, length: usize);
     fn HMAC(
@@ -42,6 +52,42 @@ unsafe extern "C" {
         out_length: *mut c_uint,
     ) -> *mut c_uchar;
 }
+
+/// An OSSL_PARAM(3): octets under a name.
+#[repr(C)]
+pub(super) struct Param {
+    key: *const c_char,
+    kind: c_uint,
+    data: *mut c_void,
+    size: usize,
+    returned: usize,
+}
+
+impl Param {
+    /// The end of a list.
+    pub const END: Param = Param {
+        key: std::ptr::null(),
+        kind: 0,
+        data: std::ptr::null_mut(),
+        size: 0,
+        returned: 0,
+    };
+
+    /// Octets that OpenSSL copies while it is called with this. It writes to none that it is given so.
+    pub fn octets(key: &'static CStr, octets: &[u8]) -> Param {
+        const OCTET_STRING: c_uint = 5;
+        Param {
+            key: key.as_ptr(),
+            kind: OCTET_STRING,
+            data: octets.as_ptr().cast_mut().cast(),
+            size: octets.len(),
+            returned: usize::MAX,
+        }
+    }
+}
+
+/// Sets the nonce that AES-GCM counts up with each record; `EVP_CIPHER_CTX_ctrl`.
+pub(super) const EVP_CTRL_GCM_SET_IV_FIXED: c_int = 0x12;
 
 /// Control numbers of `SSL_CTX_ctrl` that `openssl-sys` does not name.
 pub(super) const SSL_CTRL_SET_MAX_CERT_LIST: c_int = 51;

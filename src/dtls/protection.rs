@@ -5,13 +5,13 @@
 //! everything twice. Once a session is established OpenSSL neither reads nor writes a record of it, so that no record
 //! number and no nonce is used by both.
 
-use std::ffi::{c_int, c_uchar};
+use std::ffi::{c_int, c_uchar, c_uint};
 use std::ptr;
 
 use openssl_sys as ffi;
 
 use super::MAX_PLAINTEXT;
-use super::openssl::{self, CipherCtx, Ssl};
+use super::openssl::{self, CipherCtx, Param, Ssl};
 use super::record::{HEADER, Record};
 use crate::endpoint::Role;
 use crate::error::Error;
@@ -110,62 +110,133 @@ impl LastWritten {
 struct Keyed {
     ctx: CipherCtx,
     suite: Suite,
-    /// Secret, and zero where the explicit nonce stands.
+    /// Secret; zero where the explicit nonce stands.
     salt: [u8; NONCE],
-    encrypts: bool,
 }
 
 impl Keyed {
-    fn new(suite: Suite, key: &[u8], salt: &[u8], encrypts: bool) -> Result<Keyed, Error> {
+    /// `first`: the explicit nonce of the first record that is encrypted; `None` to decrypt.
+    fn new(suite: Suite, key: &[u8], salt: &[u8], first: Option<u64>) -> Result<Keyed, Error> {
         let mut nonce = [0; NONCE];
         nonce[..salt.len()].copy_from_slice(salt);
         // SAFETY: a new context is ours; the key has the length that the cipher wants.
         let ctx = unsafe { CipherCtx::from_raw(ffi::EVP_CIPHER_CTX_new()) }.ok_or(Error::Memory)?;
         // SAFETY: as above.
-        let done = unsafe {
+        let mut done = unsafe {
             ffi::EVP_CipherInit_ex(
                 ctx.as_ptr(),
                 suite.cipher(),
                 ptr::null_mut(),
                 key.as_ptr(),
                 ptr::null(),
-                c_int::from(encrypts),
-            )
+                c_int::from(first.is_some()),
+            ) == 1
         };
-        if done != 1 {
+        if suite.explicit() > 0 {
+            // All of the nonce with which counting begins, which is said by a length of -1, or the part that stays.
+            let mut whole = nonce;
+            whole[NONCE - EXPLICIT..].copy_from_slice(&first.unwrap_or(0).to_be_bytes());
+            let length = if first.is_some() {
+                -1
+            } else {
+                salt.len() as c_int
+            };
+            // SAFETY: the context is valid, and there are as many octets as a nonce has.
+            done &= unsafe {
+                ffi::EVP_CIPHER_CTX_ctrl(
+                    ctx.as_ptr(),
+                    openssl::EVP_CTRL_GCM_SET_IV_FIXED,
+                    length,
+                    whole.as_mut_ptr().cast(),
+                ) == 1
+            };
+        }
+        if !done {
             return Err(Error::Tls);
         }
         Ok(Keyed {
             ctx,
             suite,
             salt: nonce,
-            encrypts,
         })
     }
 
-    /// Begins a record: nonce, and what is authenticated beside the plaintext (RFC 5246, section 6.2.3.3). `number`:
-    /// epoch and record number.
-    fn begin(
+    /// Encrypts a record in place: nonce, plaintext, and room for the tag.
+    fn seal(&mut self, beside: &Beside, body: &mut [u8]) -> bool {
+        let explicit = self.suite.explicit();
+        if explicit == 0 {
+            return self.seal_in_steps(beside, body);
+        }
+        // What TLS itself uses: the nonce is counted up and written, and the tag too, in one call.
+        let beside = beside.with(body.len() - TAG);
+        let params = [Param::octets(c"tlsaad", &beside), Param::END];
+        let length = body.len() as c_uint;
+        let body = body.as_mut_ptr();
+        // SAFETY: the context is valid; what the list names outlives the call, and it has an end. As much is encrypted as
+        // the body has octets, in place.
+        unsafe {
+            openssl::EVP_CIPHER_CTX_set_params(self.ctx.as_ptr(), params.as_ptr()) == 1
+                && openssl::EVP_Cipher(self.ctx.as_ptr(), body, body, length) >= 0
+        }
+    }
+
+    fn seal_in_steps(&mut self, beside: &Beside, body: &mut [u8]) -> bool {
+        let length = body.len() - TAG;
+        let (data, tag) = body.split_at_mut(length);
+        let out = data.as_mut_ptr();
+        self.set_nonce(beside.number, true)
+            && self.authenticate(&beside.with(length))
+            // SAFETY: in place.
+            && unsafe { self.update(out, out, length) }
+            && self.finish()
+            && self.get_tag(tag)
+    }
+
+    /// Decrypts `data` to the end of `out`, which is not to be looked at if it returns false.
+    fn open(
         &mut self,
-        number: u64,
-        explicit: u64,
-        [content, major, minor]: [u8; 3],
-        length: usize,
+        beside: &Beside,
+        nonce: &[u8],
+        data: &[u8],
+        tag: &[u8],
+        out: &mut Vec<u8>,
     ) -> bool {
-        let mut nonce = self.salt;
-        let variable = match self.suite.explicit() {
-            0 => number,
-            _ => explicit,
+        out.reserve(data.len());
+        let begun = if nonce.is_empty() {
+            self.set_nonce(beside.number, false)
+                && self.set(&[Param::octets(c"tag", tag), Param::END])
+        } else {
+            self.set(&[
+                Param::octets(c"tag", tag),
+                Param::octets(c"tlsivinv", nonce),
+                Param::END,
+            ])
         };
-        for (place, octet) in nonce[NONCE - 8..].iter_mut().zip(variable.to_be_bytes()) {
+        let to = out.spare_capacity_mut().as_mut_ptr().cast();
+        // SAFETY: there is room for as much as goes in.
+        let done = begun
+            && self.authenticate(&beside.with(data.len()))
+            && unsafe { self.update(to, data.as_ptr(), data.len()) }
+            && self.finish();
+        if done {
+            // SAFETY: so many octets were written.
+            unsafe { out.set_len(out.len() + data.len()) };
+        }
+        done
+    }
+
+    fn set(&mut self, params: &[Param]) -> bool {
+        // SAFETY: the context is valid; the list has an end, and what it names outlives the call.
+        unsafe { openssl::EVP_CIPHER_CTX_set_params(self.ctx.as_ptr(), params.as_ptr()) == 1 }
+    }
+
+    /// RFC 7905, section 2.
+    fn set_nonce(&mut self, number: u64, encrypts: bool) -> bool {
+        let mut nonce = self.salt;
+        for (place, octet) in nonce[NONCE - 8..].iter_mut().zip(number.to_be_bytes()) {
             *place ^= octet;
         }
-        let mut beside = [0; 13];
-        beside[..8].copy_from_slice(&number.to_be_bytes());
-        beside[8..11].copy_from_slice(&[content, major, minor]);
-        beside[11..].copy_from_slice(&(length as u16).to_be_bytes());
-        let mut n = 0;
-        // SAFETY: the context is valid and has a key; all its nonces have this length; there is no output.
+        // SAFETY: the context is valid and has a key; all its nonces have this length.
         unsafe {
             ffi::EVP_CipherInit_ex(
                 self.ctx.as_ptr(),
@@ -173,44 +244,35 @@ impl Keyed {
                 ptr::null_mut(),
                 ptr::null(),
                 nonce.as_ptr(),
-                c_int::from(self.encrypts),
+                c_int::from(encrypts),
             ) == 1
-                && ffi::EVP_CipherUpdate(
-                    self.ctx.as_ptr(),
-                    ptr::null_mut(),
-                    &mut n,
-                    beside.as_ptr(),
-                    beside.len() as c_int,
-                ) == 1
         }
     }
 
-    /// Encrypts or decrypts, and appends the result to `out`, which has room for it.
-    fn update(&mut self, data: &[u8], out: &mut Vec<u8>) -> bool {
-        if data.is_empty() {
-            return true;
-        }
-        let spare = out.spare_capacity_mut();
-        if spare.len() < data.len() {
-            return false;
-        }
+    fn authenticate(&mut self, beside: &[u8; BESIDE]) -> bool {
         let mut n = 0;
-        // SAFETY: the context is valid, and there is room for as much as goes in, which is what comes out.
-        let done = unsafe {
+        // SAFETY: the context is valid; there is no output.
+        unsafe {
             ffi::EVP_CipherUpdate(
                 self.ctx.as_ptr(),
-                spare.as_mut_ptr().cast(),
+                ptr::null_mut(),
                 &mut n,
-                data.as_ptr(),
-                data.len() as c_int,
-            )
-        };
-        if done != 1 || n as usize != data.len() {
-            return false;
+                beside.as_ptr(),
+                beside.len() as c_int,
+            ) == 1
         }
-        // SAFETY: so many octets were written.
-        unsafe { out.set_len(out.len() + data.len()) };
-        true
+    }
+
+    /// # Safety
+    /// Both are valid for the length, and are the same or apart.
+    unsafe fn update(&mut self, out: *mut c_uchar, data: *const c_uchar, length: usize) -> bool {
+        let mut n = 0;
+        // SAFETY: the context is valid; an AEAD writes as much as goes in.
+        length == 0
+            || unsafe {
+                ffi::EVP_CipherUpdate(self.ctx.as_ptr(), out, &mut n, data, length as c_int) == 1
+                    && n as usize == length
+            }
     }
 
     fn finish(&mut self) -> bool {
@@ -219,16 +281,36 @@ impl Keyed {
         unsafe { openssl::EVP_CipherFinal_ex(self.ctx.as_ptr(), rest.as_mut_ptr(), &mut n) == 1 }
     }
 
-    fn tag(&mut self, command: c_int, tag: &mut [u8; TAG]) -> bool {
+    fn get_tag(&mut self, tag: &mut [u8]) -> bool {
         // SAFETY: the context is valid, and so are as many octets as are named.
         unsafe {
             ffi::EVP_CIPHER_CTX_ctrl(
                 self.ctx.as_ptr(),
-                command,
-                TAG as c_int,
+                ffi::EVP_CTRL_GCM_GET_TAG,
+                tag.len() as c_int,
                 tag.as_mut_ptr().cast(),
             ) == 1
         }
+    }
+}
+
+/// What is authenticated beside the plaintext (RFC 5246, section 6.2.3.3).
+struct Beside {
+    /// Epoch and record number.
+    number: u64,
+    /// Content type and version.
+    kind: [u8; 3],
+}
+
+const BESIDE: usize = 13;
+
+impl Beside {
+    fn with(&self, length: usize) -> [u8; BESIDE] {
+        let mut octets = [0; BESIDE];
+        octets[..8].copy_from_slice(&self.number.to_be_bytes());
+        octets[8..11].copy_from_slice(&self.kind);
+        octets[11..].copy_from_slice(&(length as u16).to_be_bytes());
+        octets
     }
 }
 
@@ -267,7 +349,6 @@ pub(super) struct Protection {
     own: Keyed,
     /// The next record's.
     sequence: u64,
-    explicit: u64,
     peer: Keyed,
     window: Window,
 }
@@ -293,12 +374,12 @@ impl Protection {
             Role::Client => ((client_key, client_salt), (server_key, server_salt)),
             Role::Server => ((server_key, server_salt), (client_key, client_salt)),
         };
-        let protection = Keyed::new(suite, own.0, own.1, true).and_then(|own| {
+        let first = last.explicit.wrapping_add(1);
+        let protection = Keyed::new(suite, own.0, own.1, Some(first)).and_then(|own| {
             Ok(Protection {
                 own,
                 sequence: last.sequence + 1,
-                explicit: last.explicit.wrapping_add(1),
-                peer: Keyed::new(suite, peer.0, peer.1, false)?,
+                peer: Keyed::new(suite, peer.0, peer.1, None)?,
                 window: Window::default(),
             })
         });
@@ -306,72 +387,63 @@ impl Protection {
         protection
     }
 
-    /// Octets that no authentic record's body has fewer of.
-    fn overhead(&self) -> usize {
-        self.peer.suite.explicit() + TAG
+    /// Octets of a record before its plaintext.
+    pub fn ahead(&self) -> usize {
+        HEADER + self.own.suite.explicit()
     }
 
-    /// Appends a record to `out`, and nothing in case of an error.
+    /// Makes a record of what stands in `record` from `from` on: room for as many octets as [`Protection::ahead`] says,
+    /// then the plaintext, which is encrypted where it is.
     ///
     /// # Errors
-    /// [`Error::Tls`]: OpenSSL fails, or all record numbers are used.
-    pub fn seal(&mut self, content: u8, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-        let from = out.len();
-        if self.sequence >= NUMBERS || plain.len() > MAX_PLAINTEXT {
+    /// [`Error::Tls`]: OpenSSL fails, or all record numbers are used. The plaintext may be gone.
+    pub fn seal(&mut self, content: u8, record: &mut Vec<u8>, from: usize) -> Result<(), Error> {
+        record.extend_from_slice(&[0; TAG]);
+        let record = record.get_mut(from..).unwrap_or(&mut []);
+        let Some((header, body)) = record.split_first_chunk_mut::<HEADER>() else {
+            return Err(Error::Tls);
+        };
+        let explicit = self.own.suite.explicit();
+        if self.sequence >= NUMBERS || body.len() > explicit + MAX_PLAINTEXT + TAG {
             return Err(Error::Tls);
         }
+        let beside = Beside {
+            number: EPOCH | self.sequence,
+            kind: [content, 0xfe, 0xfd],
+        };
         // Used up, whatever comes of it.
-        let (number, explicit) = (EPOCH | self.sequence, self.explicit);
         self.sequence += 1;
-        self.explicit = self.explicit.wrapping_add(1);
-        let nonce = self.own.suite.explicit();
-        let body = nonce + plain.len() + TAG;
-        out.reserve(HEADER + body);
-        let kind = [content, 0xfe, 0xfd];
-        out.extend_from_slice(&kind);
-        out.extend_from_slice(&number.to_be_bytes());
-        out.extend_from_slice(&(body as u16).to_be_bytes());
-        out.extend_from_slice(&explicit.to_be_bytes()[..nonce]);
-        let mut tag = [0; TAG];
-        let done = self.own.begin(number, explicit, kind, plain.len())
-            && self.own.update(plain, out)
-            && self.own.finish()
-            && self.own.tag(ffi::EVP_CTRL_GCM_GET_TAG, &mut tag);
-        if !done {
-            out.truncate(from);
-            return Err(Error::Tls);
+        header[..3].copy_from_slice(&beside.kind);
+        header[3..11].copy_from_slice(&beside.number.to_be_bytes());
+        header[11..].copy_from_slice(&(body.len() as u16).to_be_bytes());
+        if self.own.seal(&beside, body) {
+            Ok(())
+        } else {
+            Err(Error::Tls)
         }
-        out.extend_from_slice(&tag);
-        Ok(())
     }
 
     /// Decrypts a record to `plain`, which is empty before, and stays so unless the record is authentic and new.
     /// Returns whether it is.
     pub fn open(&mut self, record: &Record<'_>, plain: &mut Vec<u8>) -> bool {
-        let explicit = self.peer.suite.explicit();
-        let Some(length) = record.body.len().checked_sub(self.overhead()) else {
+        let parts = record.body.split_at_checked(self.peer.suite.explicit());
+        let Some((nonce, rest)) = parts else {
             return false;
         };
-        if length > MAX_PLAINTEXT || !self.window.is_new(record.sequence) {
+        let (Some((data, tag)), Some(&kind)) = (
+            rest.split_last_chunk::<TAG>(),
+            record.bytes.first_chunk::<3>(),
+        ) else {
+            return false;
+        };
+        if data.len() > MAX_PLAINTEXT || !self.window.is_new(record.sequence) {
             return false;
         }
-        let (nonce, rest) = record.body.split_at(explicit);
-        let (data, tag) = rest.split_at(length);
-        let nonce = nonce
-            .first_chunk()
-            .map_or(0, |octets| u64::from_be_bytes(*octets));
-        let (Some(&kind), Some(&tag)) = (record.bytes.first_chunk::<3>(), tag.first_chunk::<TAG>())
-        else {
-            return false;
+        let beside = Beside {
+            number: u64::from(record.epoch) << 48 | record.sequence,
+            kind,
         };
-        let number = u64::from(record.epoch) << 48 | record.sequence;
-        let mut tag: [c_uchar; TAG] = tag;
-        plain.reserve(length);
-        let authentic = self.peer.begin(number, nonce, kind, length)
-            && self.peer.update(data, plain)
-            && self.peer.tag(ffi::EVP_CTRL_GCM_SET_TAG, &mut tag)
-            && self.peer.finish();
-        if !authentic {
+        if !self.peer.open(&beside, nonce, data, tag, plain) {
             plain.clear();
             openssl::clear_errors();
             return false;

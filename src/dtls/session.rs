@@ -419,13 +419,12 @@ impl Session {
 
     /// Puts an alert into the output of an established session.
     fn alert(&mut self, level: u8, description: u8) {
-        let mut record = Vec::new();
-        if let Some(protection) = &mut self.protection
-            && protection
-                .seal(record::ALERT, &[level, description], &mut record)
-                .is_ok()
-        {
-            self.output.push_back(record);
+        if let Some(protection) = &mut self.protection {
+            let mut record = vec![0; protection.ahead()];
+            record.extend([level, description]);
+            if protection.seal(record::ALERT, &mut record, 0).is_ok() {
+                self.output.push_back(record);
+            }
         }
     }
 
@@ -436,19 +435,48 @@ impl Session {
     /// [`Error::State`]: the handshake is not complete. [`Error::Closed`]: the session has ended. [`Error::Tls`]:
     /// OpenSSL failed; the session has.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-        match self.state {
-            SessionState::Handshaking => return Err(Error::State),
-            SessionState::Closed | SessionState::Failed => return Err(Error::Closed),
-            SessionState::Established => {}
+        let from = out.len();
+        out.resize(from + self.ahead(), 0);
+        out.extend_from_slice(plain);
+        let sealed = self.seal_from(out, from);
+        if sealed.is_err() {
+            out.truncate(from);
         }
-        if plain.is_empty() || plain.len() > MAX_PLAINTEXT.min(self.sizes.data) {
+        sealed
+    }
+
+    /// Begins a datagram whose plaintext the caller appends, for [`Session::seal_begun`]. Returns where it begins.
+    pub fn begin(&self, out: &mut Vec<u8>) -> usize {
+        out.clear();
+        out.resize(self.ahead(), 0);
+        out.len()
+    }
+
+    /// Encrypts the one record of a datagram that [`Session::begin`] has begun, where it is.
+    ///
+    /// # Errors
+    /// As [`Session::seal`].
+    pub fn seal_begun(&mut self, datagram: &mut Vec<u8>) -> Result<(), Error> {
+        self.seal_from(datagram, 0)
+    }
+
+    /// Octets of a record before its plaintext.
+    fn ahead(&self) -> usize {
+        self.protection.as_ref().map_or(0, Protection::ahead)
+    }
+
+    fn seal_from(&mut self, record: &mut Vec<u8>, from: usize) -> Result<(), Error> {
+        let protection = match (self.state, &mut self.protection) {
+            (SessionState::Established, Some(protection)) => protection,
+            (SessionState::Closed | SessionState::Failed, _) => return Err(Error::Closed),
+            _ => return Err(Error::State),
+        };
+        let plain = record.len().saturating_sub(from + protection.ahead());
+        if plain == 0 || plain > MAX_PLAINTEXT.min(self.sizes.data) {
             return Err(Error::Argument);
         }
-        let sealed = match &mut self.protection {
-            Some(protection) => protection.seal(record::APPLICATION_DATA, plain, out),
-            None => Err(Error::State),
-        };
-        if sealed == Err(Error::Tls) {
+        let sealed = protection.seal(record::APPLICATION_DATA, record, from);
+        if sealed.is_err() {
             self.fail("session");
         }
         sealed

@@ -215,7 +215,9 @@ impl Tcb {
     /// A duplicate to be reported first (RFC 2883 section 4), then what is held out of order.
     fn sack_blocks(&self) -> SackBlocks {
         let mut blocks = SackBlocks::default();
-        if !self.sack {
+        let nothing =
+            self.duplicates.is_empty() && !self.receive.has_holes() && self.fin_at.is_none();
+        if nothing || !self.sack {
             return blocks;
         }
         if let Some(&(start, end)) = self.duplicates.as_slice().first() {

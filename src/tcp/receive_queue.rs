@@ -109,10 +109,15 @@ impl ReceiveQueue {
         } else {
             (seq, data)
         };
-        if self.range_around(seq, end).is_some() {
+        let holes = !self.ranges.is_empty();
+        if holes && self.range_around(seq, end).is_some() {
             return Stored::Duplicate;
         }
-        if seq > self.next && self.ranges.len() >= MAX_RANGES && self.touched(seq, end).is_empty() {
+        if holes
+            && seq > self.next
+            && self.ranges.len() >= MAX_RANGES
+            && self.touched(seq, end).is_empty()
+        {
             return Stored::Dropped;
         }
         let offset = self.readable + (seq - self.next) as usize;
@@ -122,7 +127,7 @@ impl ReceiveQueue {
             }
             return Stored::Dropped;
         }
-        if seq == self.next && self.touched(seq, end).is_empty() {
+        if seq == self.next && (!holes || self.touched(seq, end).is_empty()) {
             // In order, and no hole is filled: the usual case.
             self.readable += data.len();
             self.next = end;

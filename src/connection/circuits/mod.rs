@@ -95,6 +95,8 @@ pub struct Circuits {
     last_received: Time,
     /// The peer has answered on the control circuit.
     heard: bool,
+    /// The control circuit has ended.
+    control_ended: bool,
     /// A circuit was given up while nothing was heard from the peer.
     peer_gone: bool,
     /// Counters.
@@ -135,6 +137,7 @@ impl Circuits {
             min_rtt: 0,
             last_received: Time(0),
             heard: false,
+            control_ended: false,
             peer_gone: false,
             stats: ConnectionStats::default(),
         }
@@ -394,6 +397,7 @@ impl Circuits {
         };
         self.buried += usize::from(!circuit.buried);
         circuit.buried = true;
+        self.control_ended |= wire == CONTROL;
         if circuit.tcp.is_coupled() {
             circuit.tcp.wake().set_coupled(now, false);
         }
@@ -425,9 +429,12 @@ impl Circuits {
     pub fn report(&mut self, wire: u32, shared: &mut Shared) {
         let id = self.circuit_id(wire);
         let held = self.is_held(wire);
-        let Some(circuit) = self.circuits.get_mut(&wire) else {
-            return;
-        };
+        if let Some(circuit) = self.circuits.get_mut(&wire) {
+            Self::tell(id, held, circuit, shared);
+        }
+    }
+
+    fn tell(id: CircuitId, held: bool, circuit: &mut Circuit, shared: &mut Shared) {
         // After close there is nothing to read, whatever still arrives.
         let mut writable = false;
         if let Some(tcb) = circuit.tcp.awake_mut() {
@@ -453,7 +460,7 @@ impl Circuits {
         if !circuit.announced {
             circuit.announced = true;
             shared.events.push_back(Event::CircuitIncoming(
-                ConnectionId(u64::from(self.id)),
+                ConnectionId(id.0 >> 32),
                 id,
                 circuit.number,
             ));
@@ -468,7 +475,7 @@ impl Circuits {
                 shared.events.push_back(event);
             }
         }
-        if wire != CONTROL
+        if id.0 as u32 != CONTROL
             && let Some(reason) = circuit.end_to_report()
         {
             circuit.closed_reported = true;
@@ -517,11 +524,15 @@ impl Circuits {
     }
 
     fn update_timer(&mut self, wire: u32, shared: &mut Shared) {
-        if let Some(circuit) = self.circuits.get_mut(&wire)
-            && !circuit.buried
-        {
+        if let Some(circuit) = self.circuits.get_mut(&wire) {
+            Self::set_timer(self.id, wire, circuit, shared);
+        }
+    }
+
+    fn set_timer(connection: u32, wire: u32, circuit: &mut Circuit, shared: &mut Shared) {
+        if !circuit.buried {
             let deadline = circuit.tcp.awake().map_or(Time::NEVER, Tcb::deadline);
-            let owner = Owner::Circuit(self.id, wire);
+            let owner = Owner::Circuit(connection, wire);
             circuit.timer = shared.timers.update(owner, circuit.timer, deadline);
         }
     }
@@ -589,6 +600,9 @@ impl Circuits {
     pub fn lost(&self) -> Option<CloseReason> {
         if self.peer_gone {
             return Some(CloseReason::Timeout);
+        }
+        if !self.control_ended {
+            return None;
         }
         self.circuits.get(&CONTROL).and_then(|c| c.end())
     }
