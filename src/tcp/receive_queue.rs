@@ -86,6 +86,9 @@ impl ReceiveQueue {
     /// The ranges to report, the most recently changed first.
     pub fn sack_blocks(&self) -> SackBlocks {
         let mut blocks = SackBlocks::default();
+        if self.ranges.is_empty() {
+            return blocks;
+        }
         for seq in self.recent.iter().flatten() {
             if let Some((start, end)) = self.range_around(*seq, *seq + 1)
                 && !blocks.as_slice().contains(&(start, end))
@@ -114,10 +117,15 @@ impl ReceiveQueue {
         } else {
             (seq, data)
         };
-        if self.range_around(seq, end).is_some() {
+        let holes = !self.ranges.is_empty();
+        if holes && self.range_around(seq, end).is_some() {
             return Stored::Duplicate;
         }
-        if seq > self.next && self.ranges.len() >= MAX_RANGES && self.touched(seq, end).is_empty() {
+        if holes
+            && seq > self.next
+            && self.ranges.len() >= MAX_RANGES
+            && self.touched(seq, end).is_empty()
+        {
             return Stored::Dropped;
         }
         let offset = self.readable + (seq - self.next) as usize;
@@ -129,7 +137,7 @@ impl ReceiveQueue {
         if !self.write(pool, usage, offset, data) {
             return Stored::Dropped;
         }
-        if seq == self.next && self.touched(seq, end).is_empty() {
+        if seq == self.next && (!holes || self.touched(seq, end).is_empty()) {
             // In order, and no hole is filled: the usual case.
             self.readable += data.len();
             self.next = end;
