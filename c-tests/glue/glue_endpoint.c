@@ -119,7 +119,7 @@ bad_settings(void **state)
 {
   (void)state;
   or_utcp_endpoint_close(false);
-  for (unsigned i = 0; i < 4; i++) {
+  for (unsigned i = 0; i < 6; i++) {
     or_utcp_settings_t settings = tor_settings();
     if (i == 0)
       settings.key = tor.other_identity->key, settings.key_len = tor.other_identity->key_len;
@@ -127,8 +127,10 @@ bad_settings(void **state)
       settings.chain_len -= 7;
     else if (i == 2)
       settings.chain_len = 0;
-    else
+    else if (i == 3)
       settings.security_level = 6;
+    else
+      settings.congestion = i == 4 ? "vegas" : NULL;
     assert_false(or_utcp_endpoint_open(&settings));
     assert_false(or_utcp_endpoint_is_open());
     assert_int_equal(tor.logged[OR_UTCP_WARN], i + 1);

@@ -152,6 +152,34 @@ lines_of_streams(void **state)
 }
 
 static void
+congestion_control_by_name(void **state)
+{
+  (void)state;
+  static const char *const names[] = { "bbr",         "cubic",         "newreno",
+                                       "coupled-bbr", "coupled-cubic", "Coupled-NewReno" };
+  static const char *const words[] = { " congestion=bbr ",         " congestion=cubic ",
+                                       " congestion=newreno ",     " congestion=coupled-bbr ",
+                                       " congestion=coupled-cubic ", " congestion=coupled-newreno " };
+  for (unsigned i = 0; i < 6; i++) {
+    or_utcp_endpoint_close(false);
+    assert_false(or_utcp_congestion_is_in_use(names[i]));
+    or_utcp_settings_t settings = tor_settings();
+    settings.congestion = names[i];
+    assert_true(or_utcp_congestion_is_known(names[i]));
+    assert_true(or_utcp_endpoint_open(&settings));
+    for (unsigned j = 0; j < 6; j++)
+      assert_int_equal(or_utcp_congestion_is_in_use(names[j]), i == j);
+    struct pair p = pair_out();
+    begin(&p, 9);
+    assert_true(says(p.conn, 9, words[i]));
+    assert_false(says(p.conn, 9, " cwnd=0 "));
+  }
+  assert_false(or_utcp_congestion_is_known("coupled"));
+  assert_false(or_utcp_congestion_is_known(""));
+  assert_false(or_utcp_congestion_is_known(NULL));
+}
+
+static void
 heartbeat(void **state)
 {
   (void)state;
@@ -230,6 +258,7 @@ main(void)
   const struct CMUnitTest tests[] = {
     TEST(lines_of_connections),
     TEST(lines_of_streams),
+    TEST(congestion_control_by_name),
     TEST(heartbeat),
     TEST(sums),
     TEST(retransmits_are_counted),

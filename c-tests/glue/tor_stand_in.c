@@ -319,7 +319,7 @@ tor_settings(void)
                                .chain = tor.identity->chain, .chain_len = tor.identity->chain_len,
                                .key = tor.identity->key, .key_len = tor.identity->key_len,
                                .mutual = true, .security_level = 2, .handshake_timeout = 5, .max_links = 1024,
-                               .rate = 1 << 20, .memory = 64 << 20 };
+                               .rate = 1 << 20, .memory = 64 << 20, .congestion = "cubic" };
 }
 
 void

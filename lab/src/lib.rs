@@ -4,7 +4,7 @@
 //! link, rng    the simulator's links and randomness, which the tests use too
 //! end          one end of a flow, whoever wrote the transport
 //! tcb          utcp's inner TCP alone; the size of each datagram is that of its DTLS record
-//! endpoint     the whole of utcp: endpoints, DTLS, circuits
+//! endpoint     the whole of utcp: endpoints, DTLS, circuits; connection: one connection with its circuits
 //! quinn        quinn-proto
 //! world        ends, links and applications in virtual time
 //! contestant   who takes part
@@ -14,7 +14,7 @@
 //! target       a figure, what it has to be, and whether it is
 //! targets      what the figures of bench-tcp have to reach
 //! cli/         the subcommands of `lab`
-//! report       tables, JSON, plots
+//! report       tables, JSON; plot: plots; palette: the colours of all
 //! emulate/     hosts and links in real time: the link emulator
 //! datapath/    CPU time and memory of the data path, beside others
 //! kernel/      the kernel's TCP beside utcp's, over the emulator
@@ -31,6 +31,7 @@
 pub mod all;
 pub mod bench;
 pub mod cli;
+pub mod connection;
 pub mod contestant;
 pub mod end;
 pub mod endpoint;
@@ -38,6 +39,7 @@ pub mod facts;
 pub mod figures;
 pub mod linux;
 pub mod page;
+pub mod palette;
 pub mod path;
 pub mod plot;
 pub mod quinn;

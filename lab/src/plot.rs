@@ -8,21 +8,11 @@ use plotters::prelude::*;
 
 use crate::bench::Results;
 use crate::linux::measured;
+use crate::palette::colours;
 use crate::scenario::grid::{LOSSES, RATES, RTTS};
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Outcome = Result<(), Box<dyn Error>>;
-
-const COLOURS: [RGBColor; 8] = [
-    RGBColor(31, 119, 180),
-    RGBColor(214, 39, 40),
-    RGBColor(44, 160, 44),
-    RGBColor(148, 103, 189),
-    RGBColor(255, 127, 14),
-    RGBColor(23, 190, 207),
-    RGBColor(140, 86, 75),
-    RGBColor(127, 127, 127),
-];
 
 struct Series {
     name: String,
@@ -192,8 +182,8 @@ fn draw(
         .x_labels(5)
         .x_label_formatter(label)
         .draw()?;
-    for (index, series) in all.iter().enumerate() {
-        let colour = COLOURS[index % COLOURS.len()];
+    let names: Vec<&str> = all.iter().map(|series| series.name.as_str()).collect();
+    for (series, colour) in all.iter().zip(colours(&names)) {
         let drawn = if series.marks {
             let crosses = series.points.iter();
             chart.draw_series(crosses.map(|p| Cross::new(*p, 4, colour.stroke_width(2))))?

@@ -44,6 +44,8 @@ static bool flush_scheduled = false;
 /** The kernel took no more datagrams: waiting for write_ev. */
 static bool tx_blocked = false;
 static bool accepting = true;
+/** Congestion control of the endpoint. */
+static const struct congestion_t *congestion_in_use = NULL;
 static uint64_t next_check = 0;
 /** Links that moved data in this turn, or have something left to do. */
 static or_utcp_list_t active_links = { &active_links, &active_links };
@@ -287,6 +289,57 @@ open_socket(const or_utcp_settings_t *settings)
   return r == UTCP_OK;
 }
 
+/** How circuits share a path: each with a window of its own, or all circuits
+ * of a link with a common one. */
+static const struct congestion_t {
+  const char *name;
+  uint64_t algorithm;
+  bool coupled;
+} congestions[] = {
+  { "coupled-bbr", UTCP_CONGESTION_BBR, true },
+  { "coupled-cubic", UTCP_CONGESTION_CUBIC, true },
+  { "coupled-newreno", UTCP_CONGESTION_NEWRENO, true },
+  { "bbr", UTCP_CONGESTION_BBR, false },
+  { "cubic", UTCP_CONGESTION_CUBIC, false },
+  { "newreno", UTCP_CONGESTION_NEWRENO, false },
+};
+
+static const struct congestion_t *
+find_congestion(const char *name)
+{
+  size_t i;
+  for (i = 0; i < sizeof(congestions) / sizeof(congestions[0]); ++i)
+    if (name && !evutil_ascii_strcasecmp(congestions[i].name, name))
+      return &congestions[i];
+  return NULL;
+}
+
+/** Is <b>name</b> one that or_utcp_endpoint_open() takes? */
+bool
+or_utcp_congestion_is_known(const char *name)
+{
+  return find_congestion(name) != NULL;
+}
+
+/** Is it that of the endpoint that is open? */
+bool
+or_utcp_congestion_is_in_use(const char *name)
+{
+  return or_utcp_endpoint && find_congestion(name) == congestion_in_use;
+}
+
+/** The name of what the library says that a circuit uses. */
+const char *
+or_utcp_congestion_name(uint64_t algorithm, bool coupled)
+{
+  size_t i;
+  for (i = 0; i < sizeof(congestions) / sizeof(congestions[0]); ++i)
+    if (congestions[i].algorithm == algorithm &&
+        congestions[i].coupled == coupled)
+      return congestions[i].name;
+  return "unknown";
+}
+
 static uint64_t
 clamp(uint64_t low, uint64_t value, uint64_t high)
 {
@@ -304,6 +357,8 @@ memory_budget(uint64_t octets)
 static int
 make_endpoint(const or_utcp_settings_t *settings)
 {
+  const struct congestion_t *congestion =
+    find_congestion(settings->congestion);
   static const utcp_callbacks callbacks = {
     .size = sizeof(utcp_callbacks),
     .tx = tx_cb,
@@ -329,6 +384,8 @@ make_endpoint(const or_utcp_settings_t *settings)
      * it hold a quarter of a second's worth, or what a fast circuit needs. */
     { UTCP_OPTION_SEND_BUFFER, clamp(32768, settings->rate / 4, 262144) },
     { UTCP_OPTION_RECEIVE_BUFFER, clamp(65536, settings->rate, 4194304) },
+    { UTCP_OPTION_CONGESTION, congestion ? congestion->algorithm : 0 },
+    { UTCP_OPTION_COUPLED, congestion && congestion->coupled },
     { UTCP_OPTION_ECN,
       utcp_socket_abilities(udp_socket) & UTCP_SOCKET_ECN ? 1 : 0 },
     { UTCP_OPTION_MEMORY_BUDGET, memory_budget(settings->memory) },
@@ -339,6 +396,7 @@ make_endpoint(const or_utcp_settings_t *settings)
 
   if (!config)
     return UTCP_ERR_MEMORY;
+  congestion_in_use = congestion;
   r = utcp_config_set_certificate(config, settings->chain,
                                   settings->chain_len, settings->key,
                                   settings->key_len);

@@ -59,11 +59,16 @@ typedef struct or_utcp_settings_t {
   uint64_t rate;
   /** Octets that all queues may hold together. */
   uint64_t memory;
+  /** Congestion control: a name that or_utcp_congestion_is_known(). */
+  const char *congestion;
 } or_utcp_settings_t;
 
 bool or_utcp_endpoint_open(const or_utcp_settings_t *settings);
 void or_utcp_endpoint_close(bool exiting);
 bool or_utcp_endpoint_is_open(void);
+bool or_utcp_congestion_is_known(const char *name);
+bool or_utcp_congestion_is_in_use(const char *name);
+const char *or_utcp_congestion_name(uint64_t algorithm, bool coupled);
 bool or_utcp_endpoint_use_certificate(const uint8_t *chain, size_t chain_len,
                                       const uint8_t *key, size_t key_len);
 void or_utcp_endpoint_set_memory(uint64_t octets);

@@ -73,25 +73,35 @@ or_utcp_describe_connection(struct evbuffer *out, or_utcp_line_t *line)
 }
 
 /** Add a line for each stream of <b>link</b>, for GETINFO utcp/circuits:
- * address of the peer, number of the circuit, state of its TCP. */
+ * address of the peer, number of the circuit, state of its TCP.  The window
+ * of a coupled circuit is that of all coupled circuits of the link. */
 void
 or_utcp_describe_streams(struct evbuffer *out, const or_utcp_link_t *link,
                          const char *address, uint16_t port)
 {
+  utcp_connection_stats together = { .size = sizeof(together) };
   const or_utcp_list_t *node;
 
+  if (!link->transport ||
+      utcp_connection_get_stats(link->transport, &together) != UTCP_OK)
+    return;
   for (node = link->streams.next; node != &link->streams; node = node->next) {
     const or_utcp_stream_t *s = OR_UTCP_ENTRY(node, or_utcp_stream_t, all);
     utcp_circuit_info info = { .size = sizeof(info) };
     if (utcp_circuit_get_info(s->circuit, &info) != UTCP_OK)
       continue;
     end_line(out);
-    evbuffer_add_printf(out, "%s:%d %" PRIu32 " state=%u cwnd=%" PRIu64
-      " flight=%" PRIu64 " queued=%" PRIu64 " unsent=%" PRIu64
+    if (info.coupled) {
+      info.cwnd = together.coupled_cwnd;
+      info.congestion = (uint32_t)together.coupled_congestion;
+    }
+    evbuffer_add_printf(out, "%s:%d %" PRIu32 " state=%u congestion=%s"
+      " cwnd=%" PRIu64 " flight=%" PRIu64 " queued=%" PRIu64 " unsent=%" PRIu64
       " window=%" PRIu64 " unread=%" PRIu64 " held=%" PRIu64
       " srtt=%" PRIu64 " rto=%" PRIu64 " retransmits=%" PRIu64 "%s%s%s%s",
-      address, port, s->number, info.state, info.cwnd, info.bytes_in_flight,
-      info.send_queue, info.unsent, info.send_window, info.receive_queue,
+      address, port, s->number, info.state,
+      or_utcp_congestion_name(info.congestion, info.coupled), info.cwnd,
+      info.bytes_in_flight, info.send_queue, info.unsent, info.send_window, info.receive_queue,
       info.out_of_order, info.srtt, info.rto, info.segments_retransmitted,
       s->pending ? " FULL" : "", s->held_by_circuit ? " BLOCKED" : "",
       s->held_by_bandwidth ? " LIMITED" : "",

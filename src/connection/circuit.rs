@@ -113,6 +113,14 @@ impl Circuit {
         (std::mem::replace(&mut self.in_group, now), now)
     }
 
+    /// Whether its sending may depend on anything but its own window: the common one, or the budget of new circuits.
+    pub fn may_have_gate(&self) -> bool {
+        match &self.tcp {
+            Tcp::Awake(tcb) => tcb.is_coupled() || tcb.is_fresh(),
+            Tcp::Asleep(..) => self.tcp.is_coupled(),
+        }
+    }
+
     /// Why it ended, once both directions are finished or it was cut off.
     pub fn end(&self) -> Option<CloseReason> {
         let tcb = self.tcp.awake()?;

@@ -409,10 +409,10 @@ impl Connection {
         }
     }
 
-    /// Puts answers to the peer's path probes, or a probe of ours, into `plain`; returns whether there are any.
+    /// Appends answers to the peer's path probes, or a probe of ours, to `plain`; returns whether there are any.
     fn fill_path_probes(&mut self, now: Time, shared: &mut Shared, plain: &mut Vec<u8>) -> bool {
-        tortp::begin(plain);
         if !self.path_answers.is_empty() {
+            tortp::append(plain);
             for token in self.path_answers.drain(..) {
                 tortp::encode_path_probe(PathProbe::Answer(token), 0, plain);
             }
@@ -423,6 +423,7 @@ impl Connection {
             return false;
         };
         let padding = plaintext(probe.size).saturating_sub(tortp::EMPTY_PATH_PROBE);
+        tortp::append(plain);
         tortp::encode_path_probe(PathProbe::Request(probe.token), padding, plain);
         self.circuits.stats.path_probes_sent += 1;
         self.update_timer(shared);
@@ -522,28 +523,24 @@ impl Connection {
         if self.phase != Phase::Ready {
             return None;
         }
-        let mut plain = std::mem::take(&mut self.plain);
-        let mut filled = self.fill_path_probes(now, shared, &mut plain);
+        // Encrypted where it is made.
+        let mut data = shared.buffers.take(self.mtu.plpmtu());
+        let from = self.session.as_mut()?.begin(&mut data);
+        let mut filled = self.fill_path_probes(now, shared, &mut data);
         let mut ect = false;
         if !filled {
-            filled = self.circuits.fill(now, shared, &mut plain);
+            filled = self.circuits.fill(now, shared, &mut data);
             if filled {
                 ect = self.circuits.ect();
                 self.mtu.on_traffic(now);
-                self.capture(now, &plain, true, shared);
+                self.capture(now, &data[from..], true, shared);
             }
         }
-        let mut sealed = None;
-        if filled {
-            let mut data = shared.buffers.take(plain.len() + dtls::RECORD_OVERHEAD);
-            if let Some(session) = &mut self.session
-                && session.seal(&plain, &mut data).is_ok()
-            {
-                sealed = Some(data);
-            }
+        if !filled || self.session.as_mut()?.seal_begun(&mut data).is_err() {
+            shared.buffers.give(data);
+            return None;
         }
-        self.plain = plain;
-        sealed.map(|data| Datagram {
+        Some(Datagram {
             ecn: if ect { ECT_0 } else { 0 },
             ..self.datagram(data)
         })

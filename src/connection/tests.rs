@@ -81,6 +81,7 @@ impl Side {
         let mut plain = Vec::new();
         while self.circuits.fill(self.now, &mut self.shared, &mut plain) {
             all.extend(tortp::segments(&plain).map(|(wire, segment)| (wire, segment.flags)));
+            plain.clear();
         }
         all
     }
@@ -250,6 +251,7 @@ impl Side {
             assert!(plain.len() <= self.circuits.limit(), "{}", plain.len());
             let payload = |(wire, s): (u32, Segment<'_>)| (wire == 2).then_some(s.payload.len());
             all.extend(tortp::segments(&plain).filter_map(payload));
+            plain.clear();
         }
         all
     }

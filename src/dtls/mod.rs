@@ -14,6 +14,7 @@
 //! - `bio`: the datagram BIO between OpenSSL and the two.
 //! - `context`, `credentials`: `SSL_CTX`, certificates and keys.
 //! - `session`: one peer's `SSL`.
+//! - `protection`: the records of a session once it is established, which OpenSSL encrypts and does not see otherwise.
 //!
 //! OpenSSL reads the real clock for its retransmission timer. Here that timer is set so far away that it never
 //! fires; flights are kept and repeated by [`Session`] on the caller's clock.
@@ -25,6 +26,7 @@ mod cookie;
 mod credentials;
 mod flight;
 mod openssl;
+mod protection;
 mod record;
 mod session;
 

@@ -10,6 +10,7 @@ use super::bio::Port;
 use super::context::{Context, Sizes};
 use super::flight::{Flight, Numbers};
 use super::openssl::{self, Ssl};
+use super::protection::{LastWritten, Protection};
 use super::record::{self, ClientHello, Kind, Record};
 use crate::endpoint::Role;
 use crate::error::Error;
@@ -66,8 +67,17 @@ pub enum Drop {
     NoSession,
 }
 
-/// The least that an encrypted Finished takes: header and verify_data of 12 octets each, and the tag.
+/// The least that an encrypted Finished takes: header and verify_data of 12 octets each, and the tag. OpenSSL 3.0.20 ends
+/// the session over a record that is shorter than its tag, which anyone can send.
 const SMALLEST_FINISHED: usize = 12 + 12 + 16;
+
+/// Alerts (RFC 5246, section 7.2).
+mod alert {
+    pub const WARNING: u8 = 1;
+    pub const FATAL: u8 = 2;
+    pub const CLOSE_NOTIFY: u8 = 0;
+    pub const DECODE_ERROR: u8 = 50;
+}
 
 /// A DTLS session with one peer.
 pub struct Session {
@@ -90,9 +100,10 @@ pub struct Session {
     /// Records as OpenSSL wrote them; empty between calls, kept for its memory during the handshake.
     written: Vec<u8>,
 
-    /// Octets that no authentic record's body has fewer of: what the AEAD adds. OpenSSL 3.0.20 ends the session over a
-    /// shorter one, which anyone can send.
-    smallest_body: usize,
+    /// The last encrypted record of OpenSSL's, which is in our last flight.
+    last_written: Option<LastWritten>,
+    /// There from when the session is established.
+    protection: Option<Protection>,
 
     /// The records of a datagram behind the one that was reported.
     rest: Vec<u8>,
@@ -145,7 +156,8 @@ impl Session {
             deadline: Time::NEVER,
             output: VecDeque::new(),
             written: Vec::new(),
-            smallest_body: SMALLEST_FINISHED,
+            last_written: None,
+            protection: None,
             rest: Vec::new(),
             rest_at: 0,
             early: VecDeque::new(),
@@ -222,7 +234,10 @@ impl Session {
         while self.state == SessionState::Established
             && let Some(record) = self.early.pop_front()
         {
-            let incoming = self.read(&record, plain);
+            let incoming = match Record::parse(&record) {
+                Some(record) => self.read(&record, plain),
+                None => Incoming::Nothing,
+            };
             if incoming != Incoming::Nothing {
                 return incoming;
             }
@@ -260,7 +275,7 @@ impl Session {
                 Incoming::Nothing
             }
             (SessionState::Handshaking, 1, record::HANDSHAKE)
-                if record.body.len() < self.smallest_body =>
+                if record.body.len() < SMALLEST_FINISHED =>
             {
                 Incoming::Dropped(Drop::BadRecord)
             }
@@ -282,7 +297,7 @@ impl Session {
             }
 
             (SessionState::Established, 1, record::APPLICATION_DATA | record::ALERT) => {
-                self.read(record.bytes, plain)
+                self.read(record, plain)
             }
             // No handshake message is of use to an established session, and OpenSSL sees none: there is no
             // renegotiation. But the peer may repeat its Finished because ours was lost.
@@ -315,8 +330,17 @@ impl Session {
         let error = unsafe { ffi::SSL_get_error(ssl, result) };
         self.collect(now);
         if result == 1 {
+            let protection = self
+                .last_written
+                .ok_or(Error::Tls)
+                .and_then(|last| Protection::new(&self.ssl, self.role, last));
+            let Ok(protection) = protection else {
+                self.fail("key derivation");
+                return;
+            };
+            self.protection = Some(protection);
+            openssl::free_buffers(&self.ssl);
             self.state = SessionState::Established;
-            self.smallest_body = openssl::aead_overhead(&self.ssl);
             self.deadline = Time::NEVER;
             self.written = Vec::new();
             // The server's flight is the last: the client may ask for it again. The client's was answered.
@@ -334,6 +358,9 @@ impl Session {
         let mut rest = &self.written[..];
         while let Some(record) = Record::parse(rest) {
             rest = rest.get(record.bytes.len()..).unwrap_or(&[]);
+            if record.epoch == 1 {
+                self.last_written = Some(LastWritten::of(&record));
+            }
             if record.content != record::ALERT {
                 flight.extend_from_slice(record.bytes);
                 continue;
@@ -354,45 +381,50 @@ impl Session {
     }
 
     /// Decrypts a record. `plain` is empty.
-    fn read(&mut self, record: &[u8], plain: &mut Vec<u8>) -> Incoming {
-        if record.len() < record::HEADER + self.smallest_body {
+    fn read(&mut self, record: &Record<'_>, plain: &mut Vec<u8>) -> Incoming {
+        let Some(protection) = &mut self.protection else {
+            return Incoming::Dropped(Drop::NoSession);
+        };
+        if !protection.open(record, plain) {
             return Incoming::Dropped(Drop::BadRecord);
         }
-        let ssl = self.ssl.as_ptr();
-        let mut size = 0;
-        // The plaintext is never longer than the record.
-        plain.reserve(record.len());
-        openssl::clear_errors();
-        self.port.swap_written(&mut self.written);
-        // SAFETY: the SSL is valid, and `plain` has room for as many octets as are asked for.
-        let result = self.port.with_input(record, || unsafe {
-            ffi::SSL_read_ex(ssl, plain.as_mut_ptr().cast(), record.len(), &mut size)
-        });
-        self.port.swap_written(&mut self.written);
-        if result == 1 {
-            // SAFETY: OpenSSL has written `size` octets, no more than were asked for.
-            unsafe { plain.set_len(size) };
-            // Data shows that the peer has the last flight.
-            self.flight = None;
-            return match size {
-                0 => Incoming::Nothing,
-                _ => Incoming::Data,
-            };
+        if record.content == record::ALERT {
+            self.alerted(plain);
+            plain.clear();
+            return Incoming::Nothing;
         }
-        // SAFETY: the SSL is valid; the error queue is as the call left it.
-        let (error, shutdown) =
-            unsafe { (ffi::SSL_get_error(ssl, result), ffi::SSL_get_shutdown(ssl)) };
-        // Nothing but an alert is written here, and no time is needed for that.
-        self.collect(Time::NEVER);
-        if shutdown & ffi::SSL_RECEIVED_SHUTDOWN != 0 {
-            openssl::clear_errors();
-            self.end(SessionState::Closed);
-            Incoming::Nothing
-        } else if error == ffi::SSL_ERROR_WANT_READ {
-            Incoming::Dropped(Drop::BadRecord)
-        } else {
-            self.fail("session");
-            Incoming::Nothing
+        // Data shows that the peer has the last flight.
+        self.flight = None;
+        match plain.len() {
+            0 => Incoming::Nothing,
+            _ => Incoming::Data,
+        }
+    }
+
+    /// The peer has sent an alert (RFC 5246, section 7.2).
+    fn alerted(&mut self, alert: &[u8]) {
+        match *alert {
+            [alert::WARNING, alert::CLOSE_NOTIFY] | [alert::FATAL, _] => {
+                self.end(SessionState::Closed);
+            }
+            // Nothing else that it could mean has a meaning in an established session.
+            [alert::WARNING, _] => {}
+            _ => {
+                self.alert(alert::FATAL, alert::DECODE_ERROR);
+                log::info!("DTLS session failed: a malformed alert");
+                self.end(SessionState::Failed);
+            }
+        }
+    }
+
+    /// Puts an alert into the output of an established session.
+    fn alert(&mut self, level: u8, description: u8) {
+        if let Some(protection) = &mut self.protection {
+            let mut record = vec![0; protection.ahead()];
+            record.extend([level, description]);
+            if protection.seal(record::ALERT, &mut record, 0).is_ok() {
+                self.output.push_back(record);
+            }
         }
     }
 
@@ -403,34 +435,51 @@ impl Session {
     /// [`Error::State`]: the handshake is not complete. [`Error::Closed`]: the session has ended. [`Error::Tls`]:
     /// OpenSSL failed; the session has.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-        match self.state {
-            SessionState::Handshaking => return Err(Error::State),
-            SessionState::Closed | SessionState::Failed => return Err(Error::Closed),
-            SessionState::Established => {}
+        let from = out.len();
+        out.resize(from + self.ahead(), 0);
+        out.extend_from_slice(plain);
+        let sealed = self.seal_from(out, from);
+        if sealed.is_err() {
+            out.truncate(from);
         }
-        if plain.is_empty() || plain.len() > MAX_PLAINTEXT.min(self.sizes.data) {
+        sealed
+    }
+
+    /// Begins a datagram whose plaintext the caller appends, for [`Session::seal_begun`]. Returns where it begins.
+    pub fn begin(&self, out: &mut Vec<u8>) -> usize {
+        out.clear();
+        out.resize(self.ahead(), 0);
+        out.len()
+    }
+
+    /// Encrypts the one record of a datagram that [`Session::begin`] has begun, where it is.
+    ///
+    /// # Errors
+    /// As [`Session::seal`].
+    pub fn seal_begun(&mut self, datagram: &mut Vec<u8>) -> Result<(), Error> {
+        self.seal_from(datagram, 0)
+    }
+
+    /// Octets of a record before its plaintext.
+    fn ahead(&self) -> usize {
+        self.protection.as_ref().map_or(0, Protection::ahead)
+    }
+
+    fn seal_from(&mut self, record: &mut Vec<u8>, from: usize) -> Result<(), Error> {
+        let protection = match (self.state, &mut self.protection) {
+            (SessionState::Established, Some(protection)) => protection,
+            (SessionState::Closed | SessionState::Failed, _) => return Err(Error::Closed),
+            _ => return Err(Error::State),
+        };
+        let plain = record.len().saturating_sub(from + protection.ahead());
+        if plain == 0 || plain > MAX_PLAINTEXT.min(self.sizes.data) {
             return Err(Error::Argument);
         }
-        let length = out.len();
-        let mut written = 0;
-        openssl::clear_errors();
-        self.port.swap_written(out);
-        // SAFETY: the SSL is valid, and `plain` for its length.
-        let result = unsafe {
-            ffi::SSL_write_ex(
-                self.ssl.as_ptr(),
-                plain.as_ptr().cast(),
-                plain.len(),
-                &mut written,
-            )
-        };
-        self.port.swap_written(out);
-        if result == 1 && written == plain.len() {
-            return Ok(());
+        let sealed = protection.seal(record::APPLICATION_DATA, record, from);
+        if sealed.is_err() {
+            self.fail("session");
         }
-        out.truncate(length);
-        self.fail("session");
-        Err(Error::Tls)
+        sealed
     }
 
     /// The next handshake or alert datagram to be sent.
@@ -465,13 +514,7 @@ impl Session {
     /// Ends the session. If it is established, a close_notify is put into the output.
     pub fn close(&mut self) {
         if self.state == SessionState::Established {
-            openssl::clear_errors();
-            self.port.swap_written(&mut self.written);
-            // SAFETY: the SSL is valid, and not in a handshake.
-            unsafe { ffi::SSL_shutdown(self.ssl.as_ptr()) };
-            self.port.swap_written(&mut self.written);
-            self.collect(Time::NEVER);
-            openssl::clear_errors();
+            self.alert(alert::WARNING, alert::CLOSE_NOTIFY);
         }
         if self.state != SessionState::Failed {
             self.end(SessionState::Closed);
@@ -527,5 +570,6 @@ impl Session {
         self.written = Vec::new();
         self.early = VecDeque::new();
         self.rest = Vec::new();
+        self.protection = None;
     }
 }

@@ -123,14 +123,13 @@ impl Endpoint {
 
     /// Octets that can be written now; 0 when ended.
     pub fn room(&self, id: CircuitId) -> usize {
-        let (key, _) = split(id);
+        let (key, wire) = split(id);
         let Some(connection) = self.connections.get(&key) else {
             return 0;
         };
-        self.circuit(id).map_or(0, |c| {
-            let memory = connection.circuits.writable_memory(&self.shared.pool);
-            c.tcp.look(Tcb::room).min(memory)
-        })
+        let memory = connection.circuits.writable_memory(&self.shared.pool);
+        let circuit = connection.circuits.get(wire);
+        circuit.map_or(0, |c| c.tcp.look(Tcb::room).min(memory))
     }
 
     /// Half-close.

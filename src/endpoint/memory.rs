@@ -95,5 +95,6 @@ impl Endpoint {
                 connection.circuits.memory_is_back(&mut self.shared);
             }
         }
+        self.shared.pool.settle();
     }
 }

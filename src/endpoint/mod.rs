@@ -158,6 +158,12 @@ impl Endpoint {
 
     /// Does what is due, and makes datagrams of what may be sent.
     pub fn process(&mut self, now: Time) {
+        self.work(now);
+        while self.transmit(now) {}
+    }
+
+    /// Does what is due. [`Endpoint::transmit`] makes the datagrams.
+    pub(crate) fn work(&mut self, now: Time) {
         while let Some((time, owner)) = self.shared.timers.pop(now) {
             if !self.is_registered(time, owner) {
                 self.shared.timers.was_stale();
@@ -173,7 +179,6 @@ impl Endpoint {
             });
         }
         self.tend_memory();
-        self.transmit(now);
         self.tidy_timers();
     }
 
@@ -215,9 +220,14 @@ impl Endpoint {
         self.shared.timers.next()
     }
 
-    /// Gives each connection with something to send its turn.
-    fn transmit(&mut self, now: Time) {
-        while self.output.len() < OUTPUT_BOUND
+    /// Gives connections with something to send their turns, until there are datagrams for one batch or none has anything.
+    /// Returns whether there may be more: better once those are with the socket, while they are in the processor's cache.
+    pub(crate) fn transmit(&mut self, now: Time) -> bool {
+        if self.active.is_empty() {
+            return false;
+        }
+        let enough = OUTPUT_BOUND.min(self.output.len() + TURN);
+        while self.output.len() < enough
             && let Some(key) = self.active.pop_front()
         {
             let Some(connection) = self.connections.get_mut(&key) else {
@@ -235,6 +245,8 @@ impl Endpoint {
                 self.active.push_back(key);
             }
         }
+        self.tidy_timers();
+        !self.active.is_empty() && self.output.len() < OUTPUT_BOUND
     }
 
     /// Datagrams waiting for the socket, oldest first.

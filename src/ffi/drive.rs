@@ -28,6 +28,9 @@ const BUDGET: Budget = Budget {
     batches: 1_024,
 };
 
+/// Batches of datagrams that are made in a round: the socket gets each before the next is made.
+const TURNS: usize = 8;
+
 /// What is left for C to do, and what C has done about it.
 pub(super) struct Drive<'a> {
     shared: &'a Shared,
@@ -59,8 +62,14 @@ impl<'a> Drive<'a> {
                 break;
             }
             self.left.rounds -= 1;
-            self.shared.core(|core| core.process(now))?;
-            self.offer()?;
+            self.shared.core(|core| core.work(now))?;
+            for _ in 0..TURNS {
+                let more = self.shared.core(|core| core.transmit(now))?;
+                self.offer()?;
+                if !more {
+                    break;
+                }
+            }
         }
         self.capture()
     }

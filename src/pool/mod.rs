@@ -72,6 +72,8 @@ pub struct Pool {
     unchecked: usize,
     /// Data out of order should be thrown away wherever there is some.
     wants_out_of_order: bool,
+    /// Of the last two, or the gauge, something may be new to the endpoint.
+    attention: bool,
     gauge: Gauge,
     counters: Counters,
 }
@@ -104,6 +106,7 @@ impl Pool {
             waiting: VecDeque::new(),
             unchecked: 0,
             wants_out_of_order: false,
+            attention: false,
             gauge: Gauge::new(0),
             counters: Counters::default(),
         };
@@ -119,6 +122,7 @@ impl Pool {
         self.plenty = self.budget / 800 * self.share;
         self.gauge.set_budget(self.budget, self.in_use);
         self.unchecked = self.waiting.len();
+        self.attention = true;
     }
 
     // ---- accounts ----
@@ -147,6 +151,7 @@ impl Pool {
             debug_assert_eq!(self.account(account).held(), 0, "blocks left");
             self.accounts[account.0 as usize].waits = false;
             self.unchecked = self.waiting.len();
+            self.attention |= self.unchecked > 0;
             self.vacant.push(account.0);
         }
     }
@@ -168,13 +173,13 @@ impl Pool {
         self.account(account).room(usage, free, self.share)
     }
 
-    /// Octets that a receive window may promise.
+    /// Octets that can be handed out in either direction: when there is plenty, not all of them.
     #[inline]
-    pub fn promise(&self, account: AccountId) -> u64 {
+    pub fn offer(&self, account: AccountId, usage: Use) -> u64 {
         if self.in_use <= self.plenty && self.plenty > 0 {
             return octets(4 * self.plenty);
         }
-        self.room(account, Use::InOrder)
+        self.room(account, usage)
     }
 
     /// Octets that can be handed out for this use.
@@ -220,7 +225,10 @@ impl Pool {
             Use::OutOfOrder => self.counters.out_of_order += refused,
         }
         // Not only of who asks now: of the whole budget little is left.
-        self.wants_out_of_order |= usage != Use::Send && self.unused() < self.budget / 8;
+        if usage != Use::Send && self.unused() < self.budget / 8 {
+            self.wants_out_of_order = true;
+            self.attention = true;
+        }
         fits
     }
 
@@ -235,7 +243,7 @@ impl Pool {
         self.in_use += 1;
         *self.accounts[account.0 as usize].of(usage) += 1;
         self.counters.most = self.counters.most.max(self.in_use);
-        self.gauge.follow(self.in_use);
+        self.attention |= self.gauge.follow(self.in_use);
         self.free.pop().unwrap_or_else(|| Box::new([0; BLOCK_SIZE]))
     }
 
@@ -243,8 +251,9 @@ impl Pool {
     pub fn give(&mut self, account: AccountId, usage: Use, block: Block) {
         self.in_use -= 1;
         *self.accounts[account.0 as usize].of(usage) -= 1;
-        self.gauge.follow(self.in_use);
+        self.attention |= self.gauge.follow(self.in_use);
         self.unchecked = self.waiting.len();
+        self.attention |= self.unchecked > 0;
         self.free.push(block);
         // One more than are given back may have to go: the fewer are in use, the fewer are kept.
         for _ in 0..2 {
@@ -283,6 +292,7 @@ impl Pool {
         if !std::mem::replace(waits, true) {
             self.waiting.push_front(account);
             self.unchecked += 1;
+            self.attention = true;
         }
     }
 
@@ -343,16 +353,21 @@ impl Pool {
     /// data out of order that should go.
     #[inline]
     pub fn wants_attention(&self) -> bool {
-        self.unchecked > 0 || self.wants_out_of_order || self.gauge.has_notice()
+        self.attention
     }
 
-    /// Whether there is news for the relay.
-    pub fn has_notice(&self) -> bool {
-        self.gauge.has_notice()
+    /// The endpoint has looked: what is left is all that waits for it.
+    pub fn settle(&mut self) {
+        self.attention = self.unchecked > 0 || self.wants_out_of_order || self.gauge.has_notice();
     }
 
     /// How full the pool is, if the relay was told otherwise.
     pub fn take_notice(&mut self) -> Option<Pressure> {
-        self.gauge.take_notice()
+        if !self.attention {
+            return None;
+        }
+        let notice = self.gauge.take_notice();
+        self.settle();
+        notice
     }
 }

@@ -67,12 +67,14 @@ impl Gauge {
         self.fall = fall;
     }
 
-    /// So much is in use now.
+    /// So much is in use now. Returns whether that is past a mark.
     #[inline]
-    pub fn follow(&mut self, in_use: u64) {
-        if in_use > self.rise || in_use < self.fall {
+    pub fn follow(&mut self, in_use: u64) -> bool {
+        let passed = in_use > self.rise || in_use < self.fall;
+        if passed {
             self.pass(in_use);
         }
+        passed
     }
 
     #[cold]

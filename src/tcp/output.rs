@@ -215,7 +215,9 @@ impl Tcb {
     /// A duplicate to be reported first (RFC 2883 section 4), then what is held out of order.
     fn sack_blocks(&self) -> SackBlocks {
         let mut blocks = SackBlocks::default();
-        if !self.sack {
+        let nothing =
+            self.duplicates.is_empty() && !self.receive.has_holes() && self.fin_at.is_none();
+        if nothing || !self.sack {
             return blocks;
         }
         if let Some(&(start, end)) = self.duplicates.as_slice().first() {
@@ -509,7 +511,8 @@ impl Tcb {
         self.unanswered_since.get_or_insert(now);
         self.last_sent = now;
         // What is lost may have had to wait: the timer runs from when it is sent.
-        if self.retransmit_at == Time::NEVER || (plan.is_retransmission() && prior_in_flight == 0) {
+        let waited = self.retransmit_at == Time::NEVER;
+        if waited || (plan.is_retransmission() && prior_in_flight == 0) {
             self.retransmit_at = now + self.rtt.rto();
         }
         let len = u64::from(plan.sequence_space());
@@ -526,7 +529,10 @@ impl Tcb {
             let burst = self.congestion.burst(rate);
             self.pacer.on_sent(now, len, rate, burst);
         }
-        self.arm_tail();
+        // What is in flight already was sent before, and the probe's time counts from the oldest.
+        if plan.kind != Kind::New || prior_in_flight == 0 || waited {
+            self.arm_tail();
+        }
     }
 
     /// Whether nothing but the window that the peer offers holds data back.
@@ -545,12 +551,16 @@ impl Tcb {
         } else {
             Time::NEVER
         };
-        if !self.window_allows(u64::from(self.mss)) {
-            if waiting {
-                self.filled = Some(self.snd_nxt);
-            }
-        } else if !waiting || self.is_held_by_peer() {
+        let fits = self.window_allows(u64::from(self.mss));
+        let held_by_peer = self.is_held_by_peer();
+        if !fits && waiting {
+            self.filled = Some(self.snd_nxt);
+        }
+        if fits && (!waiting || held_by_peer) {
             self.board.set_app_limited();
+        }
+        if !(waiting && fits) || held_by_peer {
+            self.pacer.on_idle();
         }
         if self.discard && self.state == State::FinWait2 && self.wait_at == Time::NEVER {
             self.wait_at = now + FIN_WAIT_2;

@@ -7,6 +7,11 @@ use crate::time::{MILLISECOND, Micros, Time};
 /// the segments. What is due by then goes out together.
 const GRANULE: Micros = MILLISECOND / 2;
 
+/// What was due while the caller had not woken up yet is made up for, this much of it: timers of event loops are coarse,
+/// and other work comes first. Were it forgotten, a late wake-up would lower the rate; and BBR, which measures what it
+/// sends, would take the lower rate for that of the path, and never send faster again.
+const LATE: Micros = 10 * MILLISECOND;
+
 /// The pacer of a circuit, or of circuits that share a window.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pacer {
@@ -14,6 +19,8 @@ pub struct Pacer {
     next: u64,
     /// Octets that may leave at once beyond the burst, since there was a pause.
     extra: u64,
+    /// Something waits, and nothing but the pacer holds it back.
+    waited_for: bool,
 }
 
 impl Pacer {
@@ -22,9 +29,15 @@ impl Pacer {
         self.next <= nanoseconds(now)
     }
 
-    /// When to look again, while [`Pacer::allows`] says no.
-    pub fn wake_at(&self, now: Time) -> Time {
+    /// Something waits for it: when to look again, while [`Pacer::allows`] says no.
+    pub fn wake_at(&mut self, now: Time) -> Time {
+        self.waited_for = true;
         Time(self.next.div_ceil(1_000)).max(now + GRANULE)
+    }
+
+    /// Nothing waits for it: there is nothing to be sent, or something else holds it back.
+    pub fn on_idle(&mut self) {
+        self.waited_for = false;
     }
 
     /// Nothing was in the network for a while: so many octets may leave at once.
@@ -32,11 +45,12 @@ impl Pacer {
         self.extra = octets;
     }
 
-    /// `octets` have left at `rate` octets per second; of what could have left and did not, `burst` octets are made up
-    /// for.
+    /// `octets` have left at `rate` octets per second. Of what could have left before and did not, `burst` octets are made
+    /// up for, and what was waiting but for [`LATE`].
     pub fn on_sent(&mut self, now: Time, octets: u64, rate: u64, burst: u64) {
         let rate = rate.max(1);
-        let earliest = nanoseconds(now).saturating_sub(span(burst.max(self.extra), rate));
+        let late = if self.waited_for { LATE * 1_000 } else { 0 };
+        let earliest = nanoseconds(now).saturating_sub(span(burst.max(self.extra), rate).max(late));
         self.next = self.next.max(earliest).saturating_add(span(octets, rate));
         self.extra = self.extra.saturating_sub(octets);
     }
@@ -61,8 +75,15 @@ fn span(octets: u64, rate: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// Octets that leave within `span` when asked at every wake-up, a thousand at a time.
-    fn run(pacer: &mut Pacer, from: Time, span: Micros, rate: u64, burst: u64) -> u64 {
+    /// Octets that leave within `span` when asked at every wake-up, so much too late, a thousand at a time.
+    fn run(
+        pacer: &mut Pacer,
+        from: Time,
+        span: Micros,
+        rate: u64,
+        burst: u64,
+        late: Micros,
+    ) -> u64 {
         let mut now = from;
         let mut sent = 0;
         while now < from + span {
@@ -70,7 +91,7 @@ mod tests {
                 pacer.on_sent(now, 1_000, rate, burst);
                 sent += 1_000;
             }
-            now = pacer.wake_at(now);
+            now = pacer.wake_at(now) + late;
         }
         sent
     }
@@ -80,23 +101,35 @@ mod tests {
         for rate in [10_000u64, 1_250_000, 125_000_000, 1_250_000_000] {
             let mut pacer = Pacer::default();
             let burst = (rate / 1_000).max(2_000);
-            let sent = run(&mut pacer, Time(1_000_000), 10_000_000, rate, burst);
-            let ratio = sent as f64 / (rate * 10) as f64;
-            assert!((0.99..1.05).contains(&ratio), "{rate}: {ratio}");
+            for late in [0, 3_000, 9_000] {
+                let sent = run(&mut pacer, Time(1_000_000), 10_000_000, rate, burst, late);
+                let ratio = sent as f64 / (rate * 10) as f64;
+                assert!((0.99..1.05).contains(&ratio), "{rate}, {late}: {ratio}");
+                pacer.reset();
+            }
         }
+    }
+
+    #[test]
+    fn whoever_wakes_up_much_too_late_makes_up_for_a_part_of_it() {
+        let mut pacer = Pacer::default();
+        run(&mut pacer, Time(0), 100_000, 1_000_000, 2_000, 0);
+        let sent = run(&mut pacer, Time(60_000_000), 1, 1_000_000, 2_000, 0);
+        assert_eq!(sent, 11_000, "10 ms, and the segment that ends them");
     }
 
     #[test]
     fn after_a_pause_no_more_than_a_burst_leaves_at_once() {
         let mut pacer = Pacer::default();
-        run(&mut pacer, Time(0), 100_000, 1_000_000, 10_000);
+        run(&mut pacer, Time(0), 100_000, 1_000_000, 2_000, 0);
+        pacer.on_idle();
         let now = Time(60_000_000);
         let mut sent = 0;
         while pacer.allows(now) {
-            pacer.on_sent(now, 1_000, 1_000_000, 10_000);
+            pacer.on_sent(now, 1_000, 1_000_000, 2_000);
             sent += 1_000;
         }
-        assert_eq!(sent, 11_000, "the burst, and the segment that ends it");
+        assert_eq!(sent, 3_000, "the burst, and the segment that ends it");
     }
 
     #[test]

@@ -86,6 +86,9 @@ impl ReceiveQueue {
     /// The ranges to report, the most recently changed first.
     pub fn sack_blocks(&self) -> SackBlocks {
         let mut blocks = SackBlocks::default();
+        if self.ranges.is_empty() {
+            return blocks;
+        }
         for seq in self.recent.iter().flatten() {
             if let Some((start, end)) = self.range_around(*seq, *seq + 1)
                 && !blocks.as_slice().contains(&(start, end))
@@ -114,10 +117,15 @@ impl ReceiveQueue {
         } else {
             (seq, data)
         };
-        if self.range_around(seq, end).is_some() {
+        let holes = !self.ranges.is_empty();
+        if holes && self.range_around(seq, end).is_some() {
             return Stored::Duplicate;
         }
-        if seq > self.next && self.ranges.len() >= MAX_RANGES && self.touched(seq, end).is_empty() {
+        if holes
+            && seq > self.next
+            && self.ranges.len() >= MAX_RANGES
+            && self.touched(seq, end).is_empty()
+        {
             return Stored::Dropped;
         }
         let offset = self.readable + (seq - self.next) as usize;
@@ -129,7 +137,7 @@ impl ReceiveQueue {
         if !self.write(pool, usage, offset, data) {
             return Stored::Dropped;
         }
-        if seq == self.next && self.touched(seq, end).is_empty() {
+        if seq == self.next && (!holes || self.touched(seq, end).is_empty()) {
             // In order, and no hole is filled: the usual case.
             self.readable += data.len();
             self.next = end;
@@ -182,6 +190,13 @@ impl ReceiveQueue {
     fn write(&mut self, pool: &mut Pool, usage: Use, offset: usize, data: &[u8]) -> bool {
         let mut at = self.head + offset;
         let (first, last) = (at / BLOCK_SIZE, (at + data.len() - 1) / BLOCK_SIZE);
+        if first == last
+            && let Some(Some(block)) = self.blocks.get_mut(first)
+        {
+            let from = at % BLOCK_SIZE;
+            block[from..from + data.len()].copy_from_slice(data);
+            return true;
+        }
         let is_there = |at| matches!(self.blocks.get(at), Some(Some(_)));
         let missing = (first..=last).filter(|&at| !is_there(at)).count();
         if missing > 0 && !self.make_room(pool, usage, first, last, missing) {

@@ -355,6 +355,12 @@ impl Tcb {
         }
     }
 
+    /// Octets that are taken in ahead of what was sent: about one window, the smaller of ours and the peer's.
+    fn ahead(&self) -> u64 {
+        let window = self.own_window().min(u64::from(self.max_snd_wnd));
+        window.max(MIN_UNSENT)
+    }
+
     /// Octets that can be written now. No more is taken in than about one window ahead, so that what waits, waits with
     /// the relay, which can still choose.
     pub fn room(&self) -> usize {
@@ -362,8 +368,7 @@ impl Tcb {
         if !sending || self.fin_queued {
             return 0;
         }
-        let ahead = self.own_window().max(MIN_UNSENT);
-        let ahead = ahead.saturating_sub(u64::from(self.unsent()));
+        let ahead = self.ahead().saturating_sub(u64::from(self.unsent()));
         self.send_buffer
             .saturating_sub(self.queue.len())
             .min(usize::try_from(ahead).unwrap_or(usize::MAX))
@@ -398,7 +403,7 @@ impl Tcb {
         if !self.write_blocked {
             return false;
         }
-        let whole = (self.send_buffer as u64).min(self.own_window().max(MIN_UNSENT));
+        let whole = (self.send_buffer as u64).min(self.ahead());
         let due = self.room() as u64 * 2 >= whole;
         self.write_blocked = !due;
         due

@@ -19,10 +19,10 @@ pub mod translate;
 
 pub use malformed::Malformed;
 pub use parsed::{
-    EMPTY_PATH_PROBE, encode, encode_header, encode_path_probe, encoded_len, is_path_probe,
+    EMPTY_PATH_PROBE, encode, encode_header, encode_path_probe, encoded_len, is_path_probe, only,
     segments,
 };
 pub use raw::{
     DATAGRAM_HEADER, MAX_PAYLOAD, MAX_SEGMENT_HEADER, MIN_SEGMENT_HEADER, RawSegment, VERSION,
-    begin, check,
+    append, begin, check,
 };

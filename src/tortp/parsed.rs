@@ -66,6 +66,12 @@ pub fn segments(datagram: &[u8]) -> impl Iterator<Item = (u32, Segment<'_>)> {
     raw::segments(datagram).map_while(|raw| Some((raw.circuit, parse(&raw)?)))
 }
 
+/// The segment of a datagram that passes [`check`](super::check) and holds one only, with its circuit identifier.
+pub fn only(datagram: &[u8]) -> Option<(u32, Segment<'_>)> {
+    let raw = raw::only(datagram)?;
+    Some((raw.circuit, parse(&raw)?))
+}
+
 /// The circuit identifier that path probes and their answers have: that of control.
 const PATH_PROBE_CIRCUIT: u32 = 0;
 
@@ -107,9 +113,13 @@ fn may_be_path_probe(raw: &RawSegment<'_>) -> bool {
 /// Options that have a meaning on a SYN only are left out of other segments (RFC 9293 section 3.7.1, RFC 7323
 /// section 2.2, RFC 2018 section 2), and that of a path probe out of those that are TCP's.
 fn parse<'a>(raw: &RawSegment<'a>) -> Option<Segment<'a>> {
-    let mut options = options::parse(raw.options).ok()?;
+    let mut options = if raw.options.is_empty() {
+        Options::default()
+    } else {
+        options::parse(raw.options).ok()?
+    };
     options.path_probe = options.path_probe.filter(|_| may_be_path_probe(raw));
-    if !raw.flags.has(Flags::SYN) {
+    if !raw.flags.has(Flags::SYN) && !raw.options.is_empty() {
         options = Options {
             sack: options.sack,
             path_probe: options.path_probe,

@@ -183,6 +183,11 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Malformed> {
 /// Starts a datagram: empties `out` and writes the version octet.
 pub fn begin(out: &mut Vec<u8>) {
     out.clear();
+    append(out);
+}
+
+/// Starts a datagram behind what is in `out` already.
+pub fn append(out: &mut Vec<u8>) {
     out.push(VERSION << 4);
 }
 
@@ -202,6 +207,15 @@ pub fn check(datagram: &[u8]) -> Result<(), Malformed> {
         rest = RawSegment::decode(rest)?.1;
     }
     Ok(())
+}
+
+/// The segment of a well-formed datagram that holds one only, which is the usual case.
+pub fn only(datagram: &[u8]) -> Option<RawSegment<'_>> {
+    let (&version, rest) = datagram.split_first()?;
+    match RawSegment::decode(rest) {
+        Ok((segment, [])) if version >> 4 == VERSION => Some(segment),
+        _ => None,
+    }
 }
 
 /// The segments of a datagram, in order. Of one that does not pass [`check`], those before the malformed one;

@@ -97,6 +97,9 @@ pub struct Host {
     waiting: Vec<usize>,
     opens: BinaryHeap<Reverse<(Time, usize)>>,
     timers: BTreeSet<(Time, CircuitId)>,
+    /// The library's deadlines are seen to at multiples of this only, unless something else happens: timers of event
+    /// loops are coarse.
+    pub timer_tick: Micros,
     pub rng: Rng,
 }
 
@@ -118,6 +121,7 @@ impl Host {
             waiting: Vec::new(),
             opens: BinaryHeap::new(),
             timers: BTreeSet::new(),
+            timer_tick: 1,
             rng,
         }
     }
@@ -165,7 +169,12 @@ impl Host {
 
     /// When this host has to be served next.
     pub fn next_deadline(&self) -> Time {
-        self.endpoint.next_deadline().min(self.next_timer())
+        let due = self.endpoint.next_deadline();
+        let seen = match due {
+            Time::NEVER => due,
+            Time(at) => Time(at.next_multiple_of(self.timer_tick)),
+        };
+        seen.min(self.next_timer())
     }
 
     pub fn wake_at(&mut self, at: Time, circuit: CircuitId) {

@@ -266,14 +266,22 @@ fn table(run: &Run) {
     }
 }
 
+/// Whether the emulator is exact enough: again if it was not, the machine may have been busy for a moment. What counts of
+/// each run is decided by how late packets were during it.
 fn check(point: &Point, links: usize, seed: u64) -> Result<bool, Box<dyn Error>> {
+    const ATTEMPTS: u32 = 3;
     let mut running = Emulator::new(&topology(point, seed))?.start()?;
-    let accuracy = running.accuracy(Load {
-        mbit: point.rate * links as f64,
-        seconds: 2.0,
-    })?;
-    print!("{accuracy}");
-    Ok(accuracy.is_met())
+    for _ in 0..ATTEMPTS {
+        let accuracy = running.accuracy(Load {
+            mbit: point.rate * links as f64,
+            seconds: 2.0,
+        })?;
+        print!("{accuracy}");
+        if accuracy.is_met() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// All runs that were asked for, a table, and the targets.

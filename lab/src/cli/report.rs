@@ -13,9 +13,9 @@ use crate::{all, page};
 pub struct Options {
     /// Folder of the run.
     run: PathBuf,
-    /// Where page and charts go; the run's folder by default.
-    #[arg(long)]
-    to: Option<PathBuf>,
+    /// A folder of its own for the page, as index.html, and its charts; else they go beside the results.
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
 }
 
 /// Writes the page.
@@ -24,13 +24,19 @@ pub struct Options {
 /// What is wrong with the run's file, or what the file system says.
 pub fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let targets = all::targets(&Run::read(&options.run)?);
-    let to = options.to.as_ref().unwrap_or(&options.run);
-    let written = page::write(&options.run, to, &targets)?;
+    let page = match &options.out {
+        Some(folder) => folder.join(page::INDEX),
+        None => options.run.join(page::FILE),
+    };
+    let written = page::write(&options.run, page, &targets)?;
     println!(
-        "{}: with {} charts beside it, {} kB in all",
+        "{}: with {} charts beside it (SVG and PNG), {} kB in all",
         written.page.display(),
         written.charts,
         written.octets / 1_000
     );
+    if written.octets >= page::LIMIT {
+        println!("that is more than the {} kB wanted", page::LIMIT / 1_000);
+    }
     Ok(())
 }

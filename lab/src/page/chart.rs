@@ -5,6 +5,7 @@ use std::error::Error;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
+use crate::palette::{EVENT, INK, MIXED, OURS, PALE, colours, is_ours};
 use crate::report::short;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -12,50 +13,6 @@ type Drawn = Result<(), Box<dyn Error>>;
 
 /// Width of all charts, in pixels.
 pub const WIDTH: u32 = 640;
-const INK: RGBColor = RGBColor(31, 41, 55);
-const PALE: RGBColor = RGBColor(226, 232, 240);
-const EVENT: RGBColor = RGBColor(220, 38, 38);
-
-const OURS: [RGBColor; 6] = [
-    RGBColor(37, 99, 235),
-    RGBColor(13, 148, 136),
-    RGBColor(124, 58, 237),
-    RGBColor(14, 165, 233),
-    RGBColor(22, 163, 74),
-    RGBColor(67, 56, 202),
-];
-const OTHERS: [RGBColor; 9] = [
-    RGBColor(217, 119, 6),
-    RGBColor(107, 114, 128),
-    RGBColor(190, 24, 93),
-    RGBColor(146, 64, 14),
-    RGBColor(202, 138, 4),
-    RGBColor(51, 65, 85),
-    RGBColor(234, 88, 12),
-    RGBColor(168, 85, 247),
-    RGBColor(132, 204, 22),
-];
-
-/// Whether a variant is utcp in some form.
-pub fn is_ours(name: &str) -> bool {
-    let name = name.to_lowercase();
-    name.contains("utcp") || name.contains("patched") && !name.contains("unpatched")
-}
-
-/// A colour for each name: blues and greens are ours, warm and grey ones are others'.
-fn colours(names: &[&str]) -> Vec<RGBColor> {
-    let (mut ours, mut others) = (0, 0);
-    let pick = |name: &&str| {
-        let (palette, next): (&[RGBColor], &mut usize) = if is_ours(name) {
-            (&OURS, &mut ours)
-        } else {
-            (&OTHERS, &mut others)
-        };
-        *next += 1;
-        palette[(*next - 1) % palette.len()]
-    };
-    names.iter().map(pick).collect()
-}
 
 /// A point with half of its 95 % interval, if it has one.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -248,8 +205,7 @@ pub fn dots(
     let palette: Vec<RGBColor> = if names.iter().any(|name| is_ours(name)) {
         colours(names)
     } else {
-        let mixed = [OURS[0], OTHERS[0], OTHERS[2], OURS[1], OTHERS[1], OURS[2]];
-        (0..names.len()).map(|n| mixed[n % mixed.len()]).collect()
+        (0..names.len()).map(|n| MIXED[n % MIXED.len()]).collect()
     };
     let own: Vec<&str> = rows.iter().map(|(name, _)| name.as_str()).collect();
     let own = colours(&own);
@@ -443,13 +399,5 @@ mod tests {
         };
         let lines = ["a received", "a sent", "b sent", "unsent"].map(line);
         assert_eq!(edges(&lines), [(1, 0)]);
-    }
-
-    #[test]
-    fn ours_and_others_have_different_colours() {
-        let names = ["vanilla, cubic", "patched, cubic", "unpatched", "utcp"];
-        assert!(!is_ours("unpatched") && is_ours("patched 0.2.0.35, fixed, cubic"));
-        let all = colours(&names);
-        assert_eq!(all, [OTHERS[0], OURS[0], OTHERS[1], OURS[1]]);
     }
 }

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::chart::is_ours;
 use super::paper::{self, Drops, EXPERIMENT_3, Transport};
 use super::table::cell;
+use crate::palette::is_ours;
 use crate::report::short;
 use crate::results::{Interval, Outcome, Run, interval};
 

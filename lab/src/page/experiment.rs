@@ -383,7 +383,7 @@ const KNOWN: &[(&str, &str)] = &[
     ),
     (
         "tor-figure-1",
-        "Figure 1: what waits on one connection between two relays: the output queue, what is unacknowledged, what is unsent.",
+        "Figure 1: what waits on one connection between two relays: the output queue, what is unacknowledged, what is unsent. Streams that take no more are unwritable: with utcp circuits, with vanilla Tor the one connection, which 0.4.9's scheduler fills no further than twice the congestion window.",
     ),
     (
         "tor-figure-2",

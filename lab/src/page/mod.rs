@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! words        names and numbers as people read them
-//! chart        SVG by plotters
+//! chart        SVG by plotters; png: the same as PNG
+//! plain        no paths of the machine
 //! paper        the paper's own figures
 //! compared     tables laid out like the paper's, both figures side by side
 //! table        an experiment's tables: variants down, coordinates or figures across
@@ -16,6 +17,8 @@ pub mod chart;
 mod compared;
 mod experiment;
 pub mod paper;
+pub mod plain;
+pub mod png;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -26,18 +29,34 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use rayon::prelude::*;
 
 use crate::report::short;
 use crate::results::Run;
 use crate::target::{Bound, Target};
 use experiment::{Chart, block, file_name};
+use png::Painter;
 use table::View;
 
-/// All files together are smaller.
+/// All files together are smaller, if they can be.
 pub const LIMIT: usize = 5_000_000;
 
 /// The page's name in a run's folder.
 pub const FILE: &str = "report.html";
+
+/// The page's name in a folder of its own.
+pub const INDEX: &str = "index.html";
+
+/// The most points of what changes over time, and pixels of an image for each of its SVG's: the next if files are larger
+/// than [`LIMIT`] together. Nothing that was measured is left out for it.
+const STEPS: [(usize, f32); 6] = [
+    (1_200, 2.0),
+    (600, 2.0),
+    (300, 1.5),
+    (300, 1.0),
+    (100, 1.0),
+    (40, 1.0),
+];
 
 /// Folder of the charts, beside the page.
 pub const CHARTS: &str = "charts";
@@ -84,43 +103,49 @@ fn part(name: &str) -> usize {
 pub struct Written {
     /// The page.
     pub page: PathBuf,
-    /// How many charts are beside it.
+    /// How many charts are beside it, each as SVG and as PNG.
     pub charts: usize,
     /// Octets of all.
     pub octets: usize,
 }
 
-/// Reads the run in `folder` and writes its page and charts to `to`.
+/// Reads the run in `folder`, writes its page to `page`, and its charts beside it.
 ///
 /// # Errors
-/// What is wrong with the run's file, or what the file system or the plotting library says.
-pub fn write(folder: &Path, to: &Path, targets: &[Target]) -> Result<Written, Box<dyn Error>> {
-    let run = Run::read(folder)?;
-    let mut points = 1_200;
-    let (text, charts) = loop {
+/// What is wrong with the run's file, or what the file system or the libraries that draw say.
+pub fn write(folder: &Path, page: PathBuf, targets: &[Target]) -> Result<Written, Box<dyn Error>> {
+    let run = plain::run(Run::read(folder)?);
+    let painter = Painter::default();
+    let mut steps = STEPS.into_iter().peekable();
+    let (text, charts, images, octets) = loop {
+        let (points, scale) = steps.next().expect("the last step ends it");
         let (text, charts) = render(&run, targets, points)?;
-        let octets = text.len() + charts.iter().map(|c| c.svg.len()).sum::<usize>();
-        // Fewer points of what changes over time; nothing that was measured is left out for it.
-        if octets < LIMIT || points < 40 {
-            break (text, charts);
+        let paint = |chart: &Chart| painter.png(&chart.svg, scale).map_err(|e| e.to_string());
+        let images: Vec<Vec<u8>> = charts.par_iter().map(paint).collect::<Result<_, _>>()?;
+        let pictures = charts
+            .iter()
+            .zip(&images)
+            .map(|(c, i)| c.svg.len() + i.len());
+        let octets = text.len() + pictures.sum::<usize>();
+        if octets < LIMIT || steps.peek().is_none() {
+            break (text, charts, images, octets);
         }
-        points /= 2;
     };
-    let beside = to.join(CHARTS);
+    let beside = page.with_file_name(CHARTS);
     // Charts of an earlier page may have other names.
     if beside.exists() {
         fs::remove_dir_all(&beside)?;
     }
     fs::create_dir_all(&beside)?;
-    for chart in &charts {
+    for (chart, image) in charts.iter().zip(images) {
         fs::write(beside.join(format!("{}.svg", chart.name)), &chart.svg)?;
+        fs::write(beside.join(format!("{}.png", chart.name)), image)?;
     }
-    let page = to.join(FILE);
     fs::write(&page, &text)?;
     Ok(Written {
         page,
         charts: charts.len(),
-        octets: text.len() + charts.iter().map(|c| c.svg.len()).sum::<usize>(),
+        octets,
     })
 }
 
@@ -259,7 +284,7 @@ fn about(run: &Run) -> Markup {
             @for (name, value) in &about.facts { tr { td { (name) } td.t { (value) } } }
         } } }
         p.note {
-            "The lines behind this page are in results.jsonl; `lab compare A B` says what differs between two runs."
+            "The lines behind this page are the run's results.jsonl; `lab compare A B` says what differs between two runs."
         }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::chart::is_ours;
 use super::words::{coordinate, label, measured};
+use crate::palette::is_ours;
 use crate::results::record::place;
 use crate::results::{Interval, Run, interval};
 

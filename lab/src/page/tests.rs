@@ -187,11 +187,19 @@ fn files_are_written_below_the_limit() {
     run.series
         .iter()
         .for_each(|s| writer.series(s.clone()).unwrap());
-    let written = write(&folder, &folder, &[]).unwrap();
-    assert!(written.octets < LIMIT);
-    assert!(written.page.exists());
+    let written = write(&folder, folder.join("own").join(INDEX), &[]).unwrap();
     assert!(written.charts >= 4, "{}", written.charts);
-    let files = fs::read_dir(folder.join(CHARTS)).unwrap().count();
-    assert_eq!(files, written.charts, "each chart has a name of its own");
+    let files = fs::read_dir(folder.join("own").join(CHARTS)).unwrap();
+    let sizes: Vec<u64> = files
+        .map(|f| f.unwrap().metadata().unwrap().len())
+        .collect();
+    assert_eq!(
+        sizes.len(),
+        2 * written.charts,
+        "each chart has a name of its own"
+    );
+    let page = fs::metadata(&written.page).unwrap().len();
+    assert_eq!(sizes.iter().sum::<u64>() + page, written.octets as u64);
+    assert!(written.octets < LIMIT);
     fs::remove_dir_all(&folder).unwrap();
 }

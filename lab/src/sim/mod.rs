@@ -54,7 +54,7 @@ use crate::target::Target;
 use transport::{ALL, Transport};
 
 /// About how many minutes the short and the whole form take, on two cores.
-pub const MINUTES: [f64; 2] = [3.0, 120.0];
+pub const MINUTES: [f64; 2] = [1.5, 120.0];
 
 /// A probe has a handful of victims for each seed, where the others have hundreds of circuits: it gets more seeds.
 const PROBES: u64 = 3;

@@ -4,6 +4,7 @@
 //! plan         what a run measures, in which order
 //! runner       runs it: networks, refusals, results
 //! experiments/ one file each: what is done, and what its figures mean
+//! plausible    what figures can be
 //! targets      what figures have to reach
 //! session      what experiments have at hand
 //! network      a private network: hosts, nodes, bootstrap; node, torrc, keys, programs: its parts
@@ -31,7 +32,7 @@
 //! control of the relays' kernels, which patched relays use for links to clients and to the destination only.
 //!
 //! Delays are `NAME_ms` (the mean), `NAME_p50_ms`, `NAME_p90_ms`, `NAME_p99_ms`. Of `base` and `delay` they are those of
-//! echo probes, 100 ms apart, on a quiet circuit: there and back over three links of 50 ms, so that 150 ms is the least.
+//! echo probes, 250 ms apart, on a quiet circuit: there and back over three links of 50 ms, so that 150 ms is the least.
 //! Of `bulk_delay` and in `tor-volume` they are one way: 75 ms is the least.
 
 // This part of the lab measures real time; the library never does.
@@ -44,6 +45,7 @@ pub mod keys;
 pub mod network;
 pub mod node;
 pub mod plan;
+pub mod plausible;
 pub mod process;
 pub mod programs;
 pub mod runner;

@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::experiments::shared::{CLIENT_COUNT, QUIET_COUNT};
 use super::experiments::{DELAY_MS, RATE_MBIT, Task, Work};
 use super::network::{Net, Set, Spec};
+use super::plausible::implausible;
 use super::programs::{Programs, Release};
 use super::session::{Lengths, Session};
 use super::torrc::Windows;
@@ -334,6 +335,15 @@ impl<'a> Runner<'a> {
                     task.experiment(),
                     task.variant()
                 );
+                // A mistake of ours would be made again: it is said, and not tried again.
+                let doubt = match &refused {
+                    None => implausible(task, &at, &measured.figures),
+                    Some(_) => None,
+                };
+                self.failed += u32::from(doubt.is_some());
+                let refused = refused
+                    .clone()
+                    .or_else(|| Some(format!("implausible: {}", doubt?)));
                 match &refused {
                     None => self.say(&format!("{name}: {}", shown.join(", "))),
                     Some(reason) => {
@@ -365,7 +375,7 @@ impl<'a> Runner<'a> {
                     at,
                     repetition,
                     figures: measured.figures,
-                    refused: refused.clone(),
+                    refused,
                 })?;
             }
             if refused.is_none() {

@@ -21,6 +21,15 @@ pub const PORT: u16 = 8080;
 
 /// What fits into one relay cell of today's Tor, and of 0.2.0.35.
 pub const CELL: usize = 498;
+/// A stamped cell begins with its stamp and its number in its stream, from 0, both of eight octets; the rest is this.
+pub const FILLER: u8 = 0x55;
+/// Octets before the filler.
+pub const HEAD: usize = 16;
+
+/// The octet of an object at a position.
+pub fn octet(position: u64) -> u8 {
+    (position ^ position >> 8 ^ position >> 16) as u8
+}
 
 /// What the kernel may keep of what was written: data is stamped when it is written, and waits in Tor, not here.
 const BUFFER: usize = 16 * 1024;
@@ -160,10 +169,13 @@ fn wait_readable(listener: &TcpListener, most: Duration) {
     );
 }
 
-fn stamp(cells: &mut [u8], clock: Clock) {
+/// Stamps cells, and numbers them from `next`.
+fn stamp(cells: &mut [u8], next: &mut u64, clock: Clock) {
     let now = clock.now().to_be_bytes();
     for cell in cells.chunks_mut(CELL) {
         cell[..8].copy_from_slice(&now);
+        cell[8..HEAD].copy_from_slice(&next.to_be_bytes());
+        *next += 1;
     }
 }
 
@@ -172,23 +184,24 @@ fn serve(mut stream: TcpStream, clock: Clock) -> io::Result<()> {
     setsockopt(&stream, sockopt::SndBuf, &BUFFER)?;
     let mut request = [0; 16];
     stream.read_exact(&mut request)?;
+    let mut next = 0;
     match Request::decode(request)? {
         Request::Stamps(0) => {
-            let mut cells = vec![0x55; BATCH * CELL];
+            let mut cells = vec![FILLER; BATCH * CELL];
             loop {
                 // The stamp is of the moment when there is room.
                 let mut descriptors = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
                 poll(&mut descriptors, PollTimeout::NONE)?;
-                stamp(&mut cells, clock);
+                stamp(&mut cells, &mut next, clock);
                 stream.write_all(&cells)?;
             }
         }
         Request::Stamps(pause) => {
-            let mut cell = [0x55; CELL];
+            let mut cell = [FILLER; CELL];
             let pause = Duration::from_micros(pause);
             let mut due = Instant::now();
             loop {
-                stamp(&mut cell, clock);
+                stamp(&mut cell, &mut next, clock);
                 stream.write_all(&cell)?;
                 due += pause;
                 thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -205,12 +218,17 @@ fn serve(mut stream: TcpStream, clock: Clock) -> io::Result<()> {
             }
         }
         Request::Object(size) => {
-            let buffer = [0x55; 16 * 1024];
-            let mut left = size;
-            while left > 0 {
-                let now = left.min(buffer.len() as u64);
-                stream.write_all(&buffer[..now as usize])?;
-                left -= now;
+            let mut buffer = [0; 16 * 1024];
+            let mut at = 0;
+            while at < size {
+                let now = (size - at).min(buffer.len() as u64);
+                let buffer = &mut buffer[..now as usize];
+                buffer
+                    .iter_mut()
+                    .zip(at..)
+                    .for_each(|(to, at)| *to = octet(at));
+                stream.write_all(buffer)?;
+                at += now;
             }
             stream.shutdown(Shutdown::Write)?;
             // Closed by the client, so that nothing is reset.
@@ -218,12 +236,12 @@ fn serve(mut stream: TcpStream, clock: Clock) -> io::Result<()> {
             Ok(())
         }
         Request::Bursts(size) => {
-            let mut cell = [0x55; CELL];
+            let mut cell = [FILLER; CELL];
             let mut go = [0; 8];
             loop {
                 stream.read_exact(&mut go)?;
                 for _ in 0..size.div_ceil(CELL as u64) {
-                    stamp(&mut cell, clock);
+                    stamp(&mut cell, &mut next, clock);
                     stream.write_all(&cell)?;
                 }
             }
@@ -262,8 +280,10 @@ mod tests {
         for request in [Request::Stamps(0), Request::Stamps(1000)] {
             let mut stream = ask(request);
             let mut before = 0;
-            for _ in 0..20 {
+            for number in 0..20u64 {
                 stream.read_exact(&mut cell).unwrap();
+                assert_eq!(cell[8..HEAD], number.to_be_bytes());
+                assert!(cell[HEAD..].iter().all(|octet| *octet == FILLER));
                 let stamp = u64::from_be_bytes(cell[..8].try_into().unwrap());
                 assert!(stamp >= before && stamp > 0 && stamp <= clock.now());
                 before = stamp;
@@ -275,6 +295,7 @@ mod tests {
         assert_eq!(&cell[..3], b"abc");
         let mut all = Vec::new();
         ask(Request::Object(50_001)).read_to_end(&mut all).unwrap();
+        assert!(all.iter().zip(0..).all(|(is, at)| *is == octet(at)));
         assert_eq!(all.len(), 50_001);
         let mut stream = ask(Request::Bursts(2 * CELL as u64));
         stream.write_all(&[0; 8]).unwrap();

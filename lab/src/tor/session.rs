@@ -9,14 +9,16 @@ use std::thread;
 use std::time::Duration;
 
 use super::network::{DESTINATION, Net, Set};
-use super::server::{Clock, Server};
-use super::traffic::{Flow, Sample};
+use super::server::{Clock, Request, Server};
+use super::traffic::{Flow, Sample, probe, receive};
 use crate::emulate::{LinkSettings, Summary, Verdict};
 use crate::figures::{jain, quantile};
 use crate::results::Series;
 
-/// Time between two probes.
-pub const PROBE_EVERY: Duration = Duration::from_millis(100);
+/// Time between two probes: more than the round trip and a delayed acknowledgement take, on a circuit or to the guard. Tor
+/// does not set TCP_NODELAY, so that at shorter distances a probe waits until the one before is acknowledged on the
+/// client's connection to its guard, and one late answer makes the next five late.
+const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// How long answers are waited for after a window.
 const GRACE: f64 = 1.0;
 
@@ -45,8 +47,8 @@ impl Lengths {
     /// The short form.
     pub const QUICK: Lengths = Lengths {
         idle: 2.0,
-        settle: 3.0,
-        measure: 8.0,
+        settle: 2.5,
+        measure: 6.5,
     };
     /// Only to see that everything works.
     pub const SMOKE: Lengths = Lengths {
@@ -150,6 +152,15 @@ impl Window {
     }
 }
 
+/// A circuit of a client.
+#[derive(Clone, Debug)]
+pub struct Circuit {
+    /// The number of the client.
+    pub client: usize,
+    /// What Tor calls it.
+    pub id: String,
+}
+
 /// See the module.
 pub struct Session {
     /// The network.
@@ -189,6 +200,13 @@ impl Judgement {
             )
         })
     }
+}
+
+/// Milliseconds that nodes waited for a processor, on average, each time they had something to do; from seconds that they
+/// have waited all together, and how often they got a processor, before and after.
+fn waited_ms(before: (f64, u64), after: (f64, u64)) -> f64 {
+    let slices = after.1.saturating_sub(before.1).max(1);
+    (after.0 - before.0) / slices as f64 * 1e3
 }
 
 impl Session {
@@ -291,9 +309,7 @@ impl Session {
         measured.set("queue_drop_percent", overflowed / entered.max(1.0) * 100.0);
         measured.set("emulator_late_p99_ms", verdict.late_p99_ms);
         measured.set("emulator_cpu_percent", verdict.processor * 100.0);
-        let (waited, slices) = self.net.waited()?;
-        let slices = slices.saturating_sub(self.waited.1).max(1);
-        let waited_ms = (waited - self.waited.0) / slices as f64 * 1e3;
+        let waited_ms = waited_ms(self.waited, self.net.waited()?);
         measured.set("processor_wait_ms", waited_ms);
         Ok(Judgement {
             emulator: verdict,
@@ -301,16 +317,20 @@ impl Session {
         })
     }
 
-    /// Builds circuits of clients over paths, all at once; gives their numbers in the same order.
+    /// Builds circuits of clients over paths, all at once; gives them in the same order.
     ///
     /// # Errors
     /// The first that was not built.
-    pub fn circuits(&self, wanted: &[(usize, Vec<String>)]) -> io::Result<Vec<String>> {
+    pub fn circuits(&self, wanted: &[(usize, Vec<String>)]) -> io::Result<Vec<Circuit>> {
         let net = &self.net;
+        let build = |client: usize, path: &[String]| {
+            let id = net.circuit(client, path)?;
+            Ok(Circuit { client, id })
+        };
         thread::scope(|scope| {
             let all: Vec<_> = wanted
                 .iter()
-                .map(|(client, path)| scope.spawn(|| net.circuit(*client, path)))
+                .map(|(client, path)| scope.spawn(move || build(*client, path)))
                 .collect();
             all.into_iter()
                 .map(|one| one.join().expect("it does not panic"))
@@ -319,10 +339,47 @@ impl Session {
     }
 
     /// Closes circuits.
-    pub fn close(&self, wanted: &[(usize, Vec<String>)], circuits: &[String]) {
-        for ((client, _), circuit) in wanted.iter().zip(circuits) {
-            self.net.client(*client).close(circuit);
+    pub fn close(&self, circuits: &[Circuit]) {
+        for circuit in circuits {
+            self.net.client(circuit.client).close(&circuit.id);
         }
+    }
+
+    /// Echo probes on each circuit, every 100 ms.
+    ///
+    /// # Errors
+    /// If a stream is not attached.
+    pub fn probes(&self, circuits: &[Circuit]) -> io::Result<Vec<Flow>> {
+        let start = |circuit: &Circuit| {
+            let Circuit { client, id } = circuit;
+            probe(
+                &self.net,
+                *client,
+                id,
+                &self.server,
+                PROBE_EVERY,
+                self.clock,
+            )
+        };
+        circuits.iter().map(start).collect()
+    }
+
+    /// Stamped cells on each circuit, as fast as they are taken.
+    ///
+    /// # Errors
+    /// If a stream is not attached.
+    pub fn bulk(&self, circuits: &[Circuit]) -> io::Result<Vec<Flow>> {
+        let start = |circuit| self.receive(circuit, Request::Stamps(0));
+        circuits.iter().map(start).collect()
+    }
+
+    /// What is asked for, on a circuit.
+    ///
+    /// # Errors
+    /// If the stream is not attached.
+    pub fn receive(&self, circuit: &Circuit, request: Request) -> io::Result<Flow> {
+        let Circuit { client, id } = circuit;
+        receive(&self.net, *client, id, &self.server, request, self.clock)
     }
 
     /// Links between neighbours on a path are of a kind, in both directions.
@@ -352,4 +409,45 @@ pub fn end_all(flows: Vec<Flow>) -> io::Result<Vec<Vec<Sample>>> {
 /// A path over relays of a set, by their numbers.
 pub fn path(set: Set, numbers: &[usize]) -> Vec<String> {
     numbers.iter().map(|number| set.relay(*number)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judgement(late: bool, waited_ms: f64) -> Judgement {
+        let emulator = Verdict {
+            late_p50_ms: 0.1,
+            late_p99_ms: 0.2,
+            late_p999_ms: 0.3,
+            late_max_ms: 0.4,
+            limit_ms: 1.0,
+            packets: 1_000,
+            device_drops: 0,
+            processor: 0.1,
+            overloaded: late,
+        };
+        Judgement {
+            emulator,
+            waited_ms,
+        }
+    }
+
+    #[test]
+    fn what_starved_for_a_processor_does_not_count() {
+        assert_eq!(judgement(false, 0.05).refused(), None);
+        assert_eq!(judgement(false, MOST_WAIT_MS).refused(), None);
+        let why = judgement(false, 1.5 * MOST_WAIT_MS).refused().unwrap();
+        assert!(why.contains("waited 1.50 ms for a processor"), "{why}");
+        // The emulator's own lateness is said first.
+        let why = judgement(true, 1.5 * MOST_WAIT_MS).refused().unwrap();
+        assert!(why.contains("the emulator was late"), "{why}");
+    }
+
+    #[test]
+    fn waiting_is_what_came_since_then_for_each_time() {
+        // 3 s more, 2,000 times more often.
+        assert_eq!(waited_ms((5.0, 1_000), (8.0, 3_000)), 1.5);
+        assert_eq!(waited_ms((5.0, 1_000), (5.0, 1_000)), 0.0);
+    }
 }

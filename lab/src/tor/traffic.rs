@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::network::{CLIENTS, Net};
-use super::server::{CELL, Clock, Request, Server};
+use super::server::{CELL, Clock, FILLER, HEAD, Request, Server, octet};
 use crate::rng::Rng;
 
 /// A stream on which nothing comes for so long has failed.
@@ -156,7 +156,8 @@ impl Drop for Flow {
     }
 }
 
-/// Receives stamped cells: one sample for whatever was there at once, with the delay of its last whole cell.
+/// Receives stamped cells: one sample for whatever was there at once, with the delay of its last whole cell. What was not
+/// sent so, or not in this order, is a failure.
 pub fn receive(
     net: &Net,
     client: usize,
@@ -169,7 +170,7 @@ pub fn receive(
     let work = move |mut stream: TcpStream, ends: Arc<AtomicBool>| {
         let mut samples = Vec::new();
         let mut buffer = vec![0; 64 * 1024];
-        let mut stamps = Stamps::default();
+        let mut cells = Cells::default();
         loop {
             let count = match stream.read(&mut buffer) {
                 Ok(0) if ends.load(Ordering::Relaxed) => return Ok(samples),
@@ -184,47 +185,60 @@ pub fn receive(
                 Err(error) => return Err(error),
             };
             let now = clock.now();
-            if let Some(stamp) = stamps.feed(&buffer[..count]) {
-                stamps.last = stamp;
-            }
+            cells.feed(&buffer[..count])?;
             samples.push(Sample {
                 at: now as f64 / 1e9,
                 octets: count as u64,
-                delay_ms: now.saturating_sub(stamps.last) as f64 / 1e6,
+                delay_ms: now.saturating_sub(cells.stamp) as f64 / 1e6,
             });
         }
     };
     Flow::new(stream, vec![Box::new(work)])
 }
 
-/// Finds stamps at the beginnings of cells.
-#[derive(Default)]
-struct Stamps {
-    position: usize,
-    head: [u8; 8],
-    last: u64,
+/// What is wrong when data does not arrive as it was sent.
+fn damaged(what: String) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("damaged data: {what}"))
 }
 
-impl Stamps {
-    /// The stamp of the last cell that begins in `data`, if one does.
-    fn feed(&mut self, data: &[u8]) -> Option<u64> {
-        let mut found = None;
-        let mut at = 0;
-        while at < data.len() {
-            if self.position < 8 {
-                self.head[self.position] = data[at];
-                self.position += 1;
-                at += 1;
-                if self.position == 8 {
-                    found = Some(u64::from_be_bytes(self.head));
-                }
-            } else {
-                let step = (CELL - self.position).min(data.len() - at);
-                self.position = (self.position + step) % CELL;
-                at += step;
+/// Stamped cells, however they are cut.
+#[derive(Default)]
+struct Cells {
+    position: usize,
+    head: [u8; HEAD],
+    /// The number that the next cell has.
+    next: u64,
+    /// Of the last cell that began.
+    stamp: u64,
+}
+
+impl Cells {
+    /// Takes what came.
+    ///
+    /// # Errors
+    /// If it is not what was sent.
+    fn feed(&mut self, mut data: &[u8]) -> io::Result<()> {
+        while !data.is_empty() {
+            let end = if self.position < HEAD { HEAD } else { CELL };
+            let (part, rest) = data.split_at((end - self.position).min(data.len()));
+            if self.position < HEAD {
+                self.head[self.position..][..part.len()].copy_from_slice(part);
+            } else if part.iter().any(|octet| *octet != FILLER) {
+                return Err(damaged(format!("in cell {}", self.next - 1)));
             }
+            self.position = (self.position + part.len()) % CELL;
+            if self.position == HEAD && end == HEAD {
+                let word = |at: usize| self.head[at..at + 8].try_into().expect("eight octets");
+                self.stamp = u64::from_be_bytes(word(0));
+                let number = u64::from_be_bytes(word(8));
+                if number != self.next {
+                    return Err(damaged(format!("cell {number} instead of {}", self.next)));
+                }
+                self.next += 1;
+            }
+            data = rest;
         }
-        found
+        Ok(())
     }
 }
 
@@ -286,7 +300,7 @@ pub const SIZES: [(u64, u64); 3] = [(50_000, 60), (1_000_000, 30), (5_000_000, 1
 /// Downloads an object over a circuit, on a stream of its own.
 ///
 /// # Errors
-/// If it does not arrive whole.
+/// If it does not arrive whole, as it was sent.
 pub fn visit(
     net: &Net,
     client: usize,
@@ -317,7 +331,14 @@ pub fn visit(
         if got == 0 {
             first_ms = (clock.seconds() - at) * 1e3;
         }
+        let mut arrived = buffer[..count].iter().zip(got..);
+        if let Some((_, at)) = arrived.find(|(is, at)| **is != octet(*at)) {
+            return Err(damaged(format!("octet {at} of an object of {octets}")));
+        }
         got += count as u64;
+    }
+    if got > octets {
+        return Err(damaged(format!("{got} octets of an object of {octets}")));
     }
     Ok(Visit {
         at,
@@ -347,26 +368,47 @@ pub fn choose(rng: &mut Rng, think_s: f64) -> (u64, f64) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn stamps_are_found_however_cells_are_cut() {
+    fn stream(count: u64) -> Vec<u8> {
         let mut data = Vec::new();
-        for number in 1..=50u64 {
-            let mut cell = [0xff; CELL];
-            cell[..8].copy_from_slice(&number.to_be_bytes());
+        for number in 0..count {
+            let mut cell = [FILLER; CELL];
+            cell[..8].copy_from_slice(&(number + 100).to_be_bytes());
+            cell[8..HEAD].copy_from_slice(&number.to_be_bytes());
             data.extend(cell);
         }
-        for step in [1, 7, 8, 497, 498, 499, 1448, 100_000] {
-            let mut stamps = Stamps::default();
-            let found: Vec<u64> = data
-                .chunks(step)
-                .filter_map(|part| stamps.feed(part))
-                .collect();
-            assert_eq!(found.last(), Some(&50), "{step}");
-            assert!(found.is_sorted());
-            if step <= CELL {
-                assert_eq!(found.len(), 50);
+        data
+    }
+
+    #[test]
+    fn stamps_are_found_however_cells_are_cut() {
+        let data = stream(50);
+        for step in [1, 7, 8, 17, 497, 498, 499, 1448, 100_000] {
+            let mut cells = Cells::default();
+            let mut last = 0;
+            for part in data.chunks(step) {
+                cells.feed(part).unwrap();
+                assert!(cells.stamp >= last, "{step}");
+                last = cells.stamp;
             }
+            assert_eq!((cells.stamp, cells.next, cells.position), (149, 50, 0));
         }
+    }
+
+    #[test]
+    fn what_was_not_sent_so_is_noticed() {
+        let good = stream(9);
+        let fails = |data: &[u8]| Cells::default().feed(data).is_err();
+        assert!(!fails(&good));
+        // A flipped bit, wherever it is, except in a stamp.
+        for at in [HEAD - 1, HEAD, CELL - 1, 5 * CELL + 8, 6 * CELL + 400] {
+            let mut bad = good.clone();
+            bad[at] ^= 4;
+            assert!(fails(&bad), "{at}");
+        }
+        // A cell that is missing, is there twice, or has lost an octet.
+        assert!(fails(&[&good[..CELL], &good[2 * CELL..]].concat()));
+        assert!(fails(&[&good[..CELL], &good].concat()));
+        assert!(fails(&[&good[..30], &good[31..]].concat()));
     }
 
     #[test]

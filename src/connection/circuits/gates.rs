@@ -3,6 +3,7 @@
 //! get a turn.
 
 use super::Circuits;
+use crate::connection::circuit::Circuit;
 use crate::connection::path::budget::Budget;
 use crate::connection::path::group::Group;
 use crate::endpoint::shared::Shared;
@@ -54,6 +55,20 @@ impl Circuits {
         }
     }
 
+    /// Octets that a circuit may send although the gate is closed: one that has nothing in flight does not wait for those
+    /// that have.
+    pub(super) fn quiet_room(&self, wire: u32, gate: Gate) -> u64 {
+        let quiet = |circuit: &Circuit| circuit.in_group == 0 && circuit.waiting.is_none();
+        match &self.group {
+            Some(group)
+                if gate == Gate::Window && self.circuits.get(&wire).is_some_and(|c| quiet(c)) =>
+            {
+                group.quiet_room()
+            }
+            _ => 0,
+        }
+    }
+
     /// A circuit was held back.
     pub(super) fn wait_at(&mut self, wire: u32, gate: Gate) {
         if let Some(circuit) = self.circuits.get_mut(&wire)
@@ -87,7 +102,7 @@ impl Circuits {
                 self.gates_at = self.budget.opens_at(now, mss, self.srtt);
             }
             if !self.waiting[Gate::Window as usize].is_empty()
-                && let Some(group) = &self.group
+                && let Some(group) = &mut self.group
             {
                 self.gates_at = self.gates_at.min(group.opens_at(now));
             }

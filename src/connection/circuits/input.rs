@@ -15,7 +15,10 @@ use crate::tortp;
 impl Circuits {
     /// Takes in the plaintext of a record. `ce`: its datagram was marked by a congested router (RFC 3168).
     pub fn receive(&mut self, now: Time, plain: &[u8], ce: bool, shared: &mut Shared) {
-        if let Err(malformed) = tortp::check(plain) {
+        let only = tortp::only(plain);
+        if only.is_none()
+            && let Err(malformed) = tortp::check(plain)
+        {
             match malformed {
                 tortp::Malformed::Version => self.stats.dropped_version += 1,
                 _ => self.stats.dropped_malformed += 1,
@@ -32,16 +35,32 @@ impl Circuits {
             }
         }
         self.last_received = now;
-        for (wire, mut segment) in tortp::segments(plain) {
-            segment.ce = ce;
-            if let Some(probe) = segment.options.path_probe {
-                self.path_probe_received(probe);
-                continue;
+        match only {
+            Some((wire, segment)) => self.segment_received(now, wire, segment, ce, shared),
+            None => {
+                for (wire, segment) in tortp::segments(plain) {
+                    self.segment_received(now, wire, segment, ce, shared);
+                }
             }
-            self.stats.segments_received += 1;
-            self.deliver(now, wire, &segment, shared);
         }
         self.make_room(shared);
+    }
+
+    fn segment_received(
+        &mut self,
+        now: Time,
+        wire: u32,
+        mut segment: Segment<'_>,
+        ce: bool,
+        shared: &mut Shared,
+    ) {
+        segment.ce = ce;
+        if let Some(probe) = segment.options.path_probe {
+            self.path_probe_received(probe);
+            return;
+        }
+        self.stats.segments_received += 1;
+        self.deliver(now, wire, &segment, shared);
     }
 
     fn path_probe_received(&mut self, probe: PathProbe) {
@@ -56,8 +75,7 @@ impl Circuits {
         if segment.flags.has(Flags::RST) {
             self.resets.confirm(wire);
         }
-        if self.circuits.get(&wire).is_some_and(|c| !c.buried) {
-            self.deliver_to_circuit(now, wire, segment, shared);
+        if self.deliver_to_circuit(now, wire, segment, shared) {
             return;
         }
         match self.tombstones.get(now, wire) {
@@ -118,7 +136,7 @@ impl Circuits {
         let iss = Seq(shared.rng.next_u32());
         let settings = self.settings(shared);
         let pool = &mut shared.pool;
-        let tcb = Tcb::accept_for(self.account, &settings, iss, now, pool, segment);
+        let tcb = Tcb::accept_for(self.writers.account, &settings, iss, now, pool, segment);
         self.stats.payload_received += tcb.info().bytes_received;
         self.insert(wire, Circuit::new(number, tcb, false), shared);
         *self.numbers.entry(number).or_default() += 1;
@@ -127,21 +145,23 @@ impl Circuits {
         self.update_timer(wire, shared);
     }
 
+    /// Returns whether there is such a circuit that has not ended.
     fn deliver_to_circuit(
         &mut self,
         now: Time,
         wire: u32,
         segment: &Segment<'_>,
         shared: &mut Shared,
-    ) {
-        let Some(circuit) = self.circuits.get_mut(&wire) else {
-            return;
+    ) -> bool {
+        let Some(circuit) = self.circuits.get_mut(&wire).filter(|c| !c.buried) else {
+            return false;
         };
         let tcb = circuit.tcp.wake();
         let received = tcb.bytes_received();
         let result = tcb.receive(now, &mut shared.pool, segment);
         self.stats.payload_received += tcb.bytes_received() - received;
         let holds_out_of_order = tcb.holds_out_of_order();
+        self.heard |= wire == CONTROL && tcb.state().is_synchronized();
         let rtt = tcb.rtt();
         if rtt.min() > 0 {
             self.srtt = rtt.srtt();
@@ -165,18 +185,33 @@ impl Circuits {
             self.note_out_of_order(wire, shared);
         }
         self.after_change(now, wire, shared);
+        true
     }
 
     /// A segment or a timer has changed a circuit.
     pub(super) fn after_change(&mut self, now: Time, wire: u32, shared: &mut Shared) {
         self.account(now, wire);
-        let Some(circuit) = self.circuits.get(&wire) else {
+        let (id, held) = (self.circuit_id(wire), self.is_held(wire));
+        let Some(circuit) = self.circuits.get_mut(&wire) else {
             return;
         };
         let Some(tcb) = circuit.tcp.awake() else {
             return;
         };
         self.ect_dropped |= tcb.finds_ect_dropped();
+        if circuit.end().is_none() && !circuit.buried {
+            if tcb.has_delayed_ack() && !circuit.delays_ack {
+                circuit.delays_ack = true;
+                self.delayed_acks.push_back(wire);
+            }
+            if !circuit.active {
+                circuit.active = true;
+                self.active.push_back(wire);
+            }
+            Self::set_timer(self.id, wire, circuit, shared);
+            Self::tell(id, held, &mut self.writers, circuit, shared);
+            return;
+        }
         if let Some(reason) = circuit.end()
             && !circuit.buried
         {
@@ -218,19 +253,6 @@ impl Circuits {
             self.remove_if_done(wire, shared);
             return;
         }
-        self.note_delayed_ack(wire);
-        self.activate(wire);
         self.report(wire, shared);
-        self.update_timer(wire, shared);
-    }
-
-    fn note_delayed_ack(&mut self, wire: u32) {
-        if let Some(circuit) = self.circuits.get_mut(&wire)
-            && circuit.tcp.awake().is_some_and(Tcb::has_delayed_ack)
-            && !circuit.delays_ack
-        {
-            circuit.delays_ack = true;
-            self.delayed_acks.push_back(wire);
-        }
     }
 }

@@ -1,62 +1,71 @@
 //! What a connection holds of the endpoint's pool: its account, writers that wait for room, and what goes first when there
 //! is little.
 
+use std::collections::VecDeque;
+
 use super::{CONTROL, Circuits};
-use crate::connection::circuit::{REORDERS, WAITS_FOR_MEMORY};
+use crate::connection::circuit::{Circuit, REORDERS, WAITS_FOR_MEMORY};
 use crate::endpoint::shared::Shared;
 use crate::error::CloseReason;
-use crate::pool::{BLOCK_SIZE, NOBODY, Pool, Use};
+use crate::pool::{AccountId, BLOCK_SIZE, NOBODY, Pool, Use};
 
 /// Circuits that are gone, which the lists may hold.
 const STALE: usize = 64;
 
+/// Those who write: on whose account, and who waits for room in the pool.
+#[derive(Default)]
+pub(super) struct Writers {
+    /// To which all blocks of the connection's queues are counted.
+    pub account: AccountId,
+    /// Circuits whose writers wait, the longest waiting first.
+    waiting: VecDeque<u32>,
+}
+
+impl Writers {
+    /// Whether a writer can go on; if not, its circuit stands in line from now on.
+    pub fn admits(&mut self, wire: u32, circuit: &mut Circuit, shared: &mut Shared) -> bool {
+        let admitted = shared.pool.admits_writers(self.account);
+        if !admitted && circuit.enter(WAITS_FOR_MEMORY) {
+            self.waiting.push_back(wire);
+            shared.pool.wait(self.account);
+        }
+        admitted
+    }
+
+    /// The connection has ended.
+    pub fn forget(&mut self) {
+        self.waiting = VecDeque::new();
+    }
+}
+
 impl Circuits {
     /// Opens the account of the connection.
     pub(super) fn open_account(&mut self, shared: &mut Shared) {
-        if self.account == NOBODY {
-            self.account = shared.pool.open(self.id);
+        if self.writers.account == NOBODY {
+            self.writers.account = shared.pool.open(self.id);
         }
     }
 
     /// Octets held, in whole blocks.
     pub fn memory(&self, shared: &Shared) -> u64 {
-        if self.account == NOBODY {
+        if self.writers.account == NOBODY {
             return 0;
         }
-        shared.pool.held(self.account)
+        shared.pool.held(self.writers.account)
     }
 
     /// Octets that can be written now, as far as memory goes.
     pub fn writable_memory(&self, pool: &Pool) -> usize {
-        usize::try_from(pool.room(self.account, Use::Send)).unwrap_or(usize::MAX)
+        usize::try_from(pool.offer(self.writers.account, Use::Send)).unwrap_or(usize::MAX)
     }
 
     // ---- writers ----
 
-    /// Whether a writer can go on; if not, it stands in line from now on.
-    pub(super) fn has_memory_for(&mut self, wire: u32, shared: &mut Shared) -> bool {
-        if shared.pool.admits_writers(self.account) {
-            return true;
-        }
-        if let Some(circuit) = self.circuits.get_mut(&wire)
-            && circuit.enter(WAITS_FOR_MEMORY)
-        {
-            self.memory_waiters.push_back(wire);
-            shared.pool.wait(self.account);
-            if self.memory_waiters.len() > 2 * self.circuits.len() + STALE {
-                let circuits = &self.circuits;
-                self.memory_waiters
-                    .retain(|wire| circuits.contains_key(wire));
-            }
-        }
-        false
-    }
-
     /// The pool has room again: of the writers that were cut short for lack of it, as many are told as there are blocks.
     pub fn memory_is_back(&mut self, shared: &mut Shared) {
-        let blocks = shared.pool.room(self.account, Use::Send) / BLOCK_SIZE as u64;
+        let blocks = shared.pool.room(self.writers.account, Use::Send) / BLOCK_SIZE as u64;
         for _ in 0..blocks {
-            let Some(wire) = self.memory_waiters.pop_front() else {
+            let Some(wire) = self.writers.waiting.pop_front() else {
                 return;
             };
             if let Some(circuit) = self.circuits.get_mut(&wire) {
@@ -64,9 +73,19 @@ impl Circuits {
                 self.report(wire, shared);
             }
         }
-        if !self.memory_waiters.is_empty() {
+        if !self.writers.waiting.is_empty() {
             // If those that were told leave some, they are next.
-            shared.pool.wait_in_front(self.account);
+            shared.pool.wait_in_front(self.writers.account);
+        }
+    }
+
+    /// A circuit is gone.
+    pub(super) fn tidy_writers(&mut self) {
+        if self.writers.waiting.len() > 2 * self.circuits.len() + STALE {
+            let circuits = &self.circuits;
+            self.writers
+                .waiting
+                .retain(|wire| circuits.contains_key(wire));
         }
     }
 
@@ -110,8 +129,8 @@ impl Circuits {
 
     /// Short of room for received data: data out of order makes some.
     pub(super) fn make_room(&mut self, shared: &mut Shared) {
-        if !self.reordering.is_empty() && shared.pool.is_tight(self.account) {
-            let account = self.account;
+        if !self.reordering.is_empty() && shared.pool.is_tight(self.writers.account) {
+            let account = self.writers.account;
             self.renege_while(shared, |pool| pool.is_tight(account));
         }
     }
@@ -156,6 +175,6 @@ impl Circuits {
         }
         self.circuits.clear();
         self.circuits.shrink_to_fit();
-        shared.pool.close(std::mem::take(&mut self.account));
+        shared.pool.close(std::mem::take(&mut self.writers.account));
     }
 }

@@ -17,7 +17,6 @@ use crate::endpoint::timers::Owner;
 use crate::endpoint::{CircuitId, ConnectionId, EVENT_READABLE, EVENT_WRITABLE, Event, Role};
 use crate::error::{CloseReason, Error};
 use crate::map::{HashSeed, Map};
-use crate::pool::{AccountId, NOBODY};
 use crate::stats::ConnectionStats;
 use crate::tcp::recovery::rtt::Rtt;
 use crate::tcp::segment::{Flags, PathProbe};
@@ -26,6 +25,7 @@ use crate::tcp::{BEDTIME, Settings, Tcb};
 use crate::time::{Micros, SECOND, Time};
 use crate::tortp;
 pub use gates::Gate;
+use memory::Writers;
 
 /// The wire identifier and the relay's number of the control circuit.
 pub const CONTROL: u32 = 0;
@@ -83,10 +83,8 @@ pub struct Circuits {
     gates_at: Time,
     budget: Budget,
     group: Option<Group>,
-    /// To which all blocks of its queues are counted.
-    account: AccountId,
-    /// Circuits whose writers wait for room in the pool, the longest waiting first.
-    memory_waiters: VecDeque<u32>,
+    /// On whose account data is held, and writers that wait for room.
+    writers: Writers,
     /// Circuits that may hold data out of order.
     reordering: Vec<u32>,
     /// The endpoint knows that there are some.
@@ -100,6 +98,10 @@ pub struct Circuits {
     rttvar: Micros,
     min_rtt: Micros,
     last_received: Time,
+    /// The peer has answered on the control circuit.
+    heard: bool,
+    /// The control circuit has ended.
+    control_ended: bool,
     /// A circuit was given up while nothing was heard from the peer.
     peer_gone: bool,
     /// Counters.
@@ -132,8 +134,7 @@ impl Circuits {
             gates_at: Time::NEVER,
             budget: Budget::default(),
             group: None,
-            account: NOBODY,
-            memory_waiters: VecDeque::new(),
+            writers: Writers::default(),
             reordering: Vec::new(),
             listed: false,
             ect: false,
@@ -143,6 +144,8 @@ impl Circuits {
             rttvar: 0,
             min_rtt: 0,
             last_received: Time(0),
+            heard: false,
+            control_ended: false,
             peer_gone: false,
             stats: ConnectionStats::default(),
         }
@@ -226,9 +229,7 @@ impl Circuits {
 
     /// Whether the peer has answered on the control circuit, and so is listening.
     pub fn is_heard(&self) -> bool {
-        self.circuits
-            .get(&CONTROL)
-            .is_some_and(|control| control.tcp.look(|tcb| tcb.state().is_synchronized()))
+        self.heard
     }
 
     /// How long an answer may take on this path.
@@ -251,7 +252,7 @@ impl Circuits {
 
     fn new_tcb(&self, iss: Seq, number: Option<u32>, shared: &Shared) -> Tcb {
         let mut tcb = Tcb::open(&self.settings(shared), iss, number);
-        tcb.set_account(self.account);
+        tcb.set_account(self.writers.account);
         tcb
     }
 
@@ -411,6 +412,7 @@ impl Circuits {
         };
         self.buried += usize::from(!circuit.buried);
         circuit.buried = true;
+        self.control_ended |= wire == CONTROL;
         if circuit.tcp.is_coupled() {
             circuit.tcp.wake().set_coupled(now, false);
         }
@@ -433,6 +435,7 @@ impl Circuits {
                 tcb.release(&mut shared.pool);
             }
             self.buried -= 1;
+            self.tidy_writers();
         }
     }
 
@@ -442,9 +445,18 @@ impl Circuits {
     pub fn report(&mut self, wire: u32, shared: &mut Shared) {
         let id = self.circuit_id(wire);
         let held = self.is_held(wire);
-        let Some(mut circuit) = self.circuits.get_mut(&wire) else {
-            return;
-        };
+        if let Some(circuit) = self.circuits.get_mut(&wire) {
+            Self::tell(id, held, &mut self.writers, circuit, shared);
+        }
+    }
+
+    fn tell(
+        id: CircuitId,
+        held: bool,
+        writers: &mut Writers,
+        circuit: &mut Circuit,
+        shared: &mut Shared,
+    ) {
         // After close there is nothing to read, whatever still arrives.
         let mut writable = false;
         if let Some(tcb) = circuit.tcp.awake_mut() {
@@ -453,12 +465,7 @@ impl Circuits {
             writable = tcb.take_writable();
         }
         if writable {
-            let goes_on = self.has_memory_for(wire, shared);
-            circuit = match self.circuits.get_mut(&wire) {
-                Some(circuit) => circuit,
-                None => return,
-            };
-            if goes_on {
+            if writers.admits(id.0 as u32, circuit, shared) {
                 circuit.writable.pending = true;
             } else {
                 // Its windows have room, but the pool has none: told when it has.
@@ -471,7 +478,7 @@ impl Circuits {
         if !circuit.announced {
             circuit.announced = true;
             shared.events.push_back(Event::CircuitIncoming(
-                ConnectionId(u64::from(self.id)),
+                ConnectionId(id.0 >> 32),
                 id,
                 circuit.number,
             ));
@@ -486,7 +493,7 @@ impl Circuits {
                 shared.events.push_back(event);
             }
         }
-        if wire != CONTROL
+        if id.0 as u32 != CONTROL
             && let Some(reason) = circuit.end_to_report()
         {
             circuit.closed_reported = true;
@@ -527,11 +534,15 @@ impl Circuits {
     }
 
     fn update_timer(&mut self, wire: u32, shared: &mut Shared) {
-        if let Some(circuit) = self.circuits.get_mut(&wire)
-            && !circuit.buried
-        {
+        if let Some(circuit) = self.circuits.get_mut(&wire) {
+            Self::set_timer(self.id, wire, circuit, shared);
+        }
+    }
+
+    fn set_timer(connection: u32, wire: u32, circuit: &mut Circuit, shared: &mut Shared) {
+        if !circuit.buried {
             let deadline = circuit.tcp.awake().map_or(Time::NEVER, Tcb::deadline);
-            let owner = Owner::Circuit(self.id, wire);
+            let owner = Owner::Circuit(connection, wire);
             circuit.timer = shared.timers.update(owner, circuit.timer, deadline);
         }
     }
@@ -600,6 +611,9 @@ impl Circuits {
         if self.peer_gone {
             return Some(CloseReason::Timeout);
         }
+        if !self.control_ended {
+            return None;
+        }
         self.circuits.get(&CONTROL).and_then(|c| c.end())
     }
 
@@ -612,7 +626,7 @@ impl Circuits {
         self.active = VecDeque::new();
         self.delayed_acks = VecDeque::new();
         self.drowsy = VecDeque::new();
-        self.memory_waiters = VecDeque::new();
+        self.writers.forget();
         self.reordering = Vec::new();
         self.waiting = [VecDeque::new(), VecDeque::new()];
         self.passable = false;

@@ -3,9 +3,10 @@
 use super::{Circuits, Gate, REPLIES_BOUND, Reply};
 use crate::connection::circuit::DEFAULT_WEIGHT;
 use crate::endpoint::shared::Shared;
+use crate::pool::Use;
 use crate::tcp::segment::{Flags, Options};
 use crate::tcp::seq::Seq;
-use crate::tcp::{Allowance, Plan, Reset};
+use crate::tcp::{Allowance, Plan, Reset, Tcb};
 use crate::time::Time;
 use crate::tortp;
 
@@ -16,6 +17,21 @@ const STALE_TURNS: usize = 64;
 fn size(plan: &Plan) -> usize {
     let ack = if plan.flags.has(Flags::ACK) { 4 } else { 0 };
     tortp::MIN_SEGMENT_HEADER + ack + plan.options.encoded_len() + plan.payload
+}
+
+/// Appends a planned segment.
+fn put(wire: u32, tcb: &Tcb, plan: &Plan, out: &mut Vec<u8>) {
+    tortp::encode_header(
+        wire,
+        plan.flags,
+        plan.seq,
+        plan.ack,
+        plan.window,
+        &plan.options,
+        plan.payload as u16,
+        out,
+    );
+    tcb.payload(plan, out);
 }
 
 impl Circuits {
@@ -45,11 +61,13 @@ impl Circuits {
         !self.active.is_empty() || !self.replies.is_empty() || self.passable
     }
 
-    /// Makes the next datagram in `out`; returns false if there is nothing to send.
+    /// Appends the next datagram to `out`; returns false if there is nothing to send.
     pub fn fill(&mut self, now: Time, shared: &mut Shared, out: &mut Vec<u8>) -> bool {
-        out.clear();
-        tortp::begin(out);
-        while out.len() + tortp::MIN_SEGMENT_HEADER + 4 <= self.limit
+        // Where it has to end, and where it ends if it is empty.
+        let limit = out.len() + self.limit;
+        let empty = out.len() + tortp::DATAGRAM_HEADER;
+        tortp::append(out);
+        while out.len() + tortp::MIN_SEGMENT_HEADER + 4 <= limit
             && let Some(reply) = self.replies.pop_front()
         {
             self.stats.segments_sent += 1;
@@ -64,28 +82,33 @@ impl Circuits {
                 out,
             );
         }
-        let memory = shared.pool.promise(self.account);
+        let memory = shared.pool.offer(self.writers.account, Use::InOrder);
         self.ect = false;
         let mut stuck = false;
         while let Some((wire, line)) = self.turn(now) {
-            if out.len() + tortp::MIN_SEGMENT_HEADER + 4 > self.limit {
+            if out.len() + tortp::MIN_SEGMENT_HEADER + 4 > limit {
                 // Full: not even an acknowledgement fits.
                 return true;
             }
-            let Some(circuit) = self.circuits.get(&wire).filter(|c| !c.buried) else {
+            let Some(mut circuit) = self.circuits.get_mut(&wire).filter(|c| !c.buried) else {
                 self.end_turn(wire, line);
                 continue;
             };
-            let gate = self.gate(wire);
-            // Who stands in a line sends acknowledgements meanwhile, but nothing ahead of the others in it.
-            let window = match gate {
-                Some(_) if line.is_none() && circuit.waiting.is_some() => 0,
-                Some(gate) => self.gate_room(now, gate),
-                None => u64::MAX,
-            };
-            let Some(circuit) = self.circuits.get_mut(&wire) else {
-                continue;
-            };
+            let (mut gate, mut window) = (None, u64::MAX);
+            if circuit.may_have_gate() {
+                let waits = circuit.waiting.is_some();
+                gate = self.gate(wire);
+                // Who stands in a line sends acknowledgements meanwhile, but nothing ahead of the others in it.
+                window = match gate {
+                    Some(_) if line.is_none() && waits => 0,
+                    Some(gate) => self.gate_room(now, gate).max(self.quiet_room(wire, gate)),
+                    None => u64::MAX,
+                };
+                let Some(again) = self.circuits.get_mut(&wire) else {
+                    continue;
+                };
+                circuit = again;
+            }
             let Some(tcb) = circuit.tcp.awake_mut() else {
                 // Nothing has happened to it that would have woken it.
                 self.end_turn(wire, line);
@@ -95,18 +118,22 @@ impl Circuits {
                 tcb.settle(now);
                 let held_back =
                     gate.filter(|_| window < u64::MAX && tcb.plan(now, memory).is_some());
-                if held_back.is_none() {
+                let idle = tcb.deadline() == Time::NEVER;
+                Self::set_timer(self.id, wire, circuit, shared);
+                let Some(gate) = held_back else {
                     circuit.deficit = 0;
-                }
-                if line.is_none() || held_back.is_none() {
+                    if idle && !circuit.drowsy {
+                        circuit.drowsy = true;
+                        self.drowsy.push_back((wire, now));
+                    }
+                    self.end_turn(wire, line);
+                    continue;
+                };
+                if line.is_none() {
                     self.end_turn(wire, line);
                 }
-                match held_back {
-                    Some(gate) => self.wait_at(wire, gate),
-                    None => self.note_drowsy(now, wire),
-                }
-                self.update_timer(wire, shared);
-                if line.is_some() && held_back.is_some() {
+                self.wait_at(wire, gate);
+                if line.is_some() {
                     // At the head of its line, for which there is not enough room.
                     stuck = true;
                     break;
@@ -114,7 +141,7 @@ impl Circuits {
                 continue;
             };
             let size = size(&plan);
-            if out.len() + size > self.limit && out.len() > tortp::DATAGRAM_HEADER {
+            if out.len() + size > limit && out.len() > empty {
                 return true;
             }
             if (circuit.deficit as usize) < size {
@@ -133,23 +160,32 @@ impl Circuits {
                     continue;
                 }
             }
-            let Some(circuit) = self.circuits.get_mut(&wire) else {
-                continue;
-            };
             circuit.deficit -= size as u32;
-            if !self.append(wire, &plan, out) {
+            if out.len() + size > limit {
                 // Larger than any datagram: its circuit has not followed the path's size yet.
                 self.end_turn(wire, line);
                 continue;
             }
-            self.commit(now, wire, &plan, gate);
+            let counted = match &mut self.group {
+                Some(group) if gate == Some(Gate::Window) && plan.sequence_space() > 0 => {
+                    Some(group.on_sent(now, u64::from(plan.sequence_space())))
+                }
+                _ => None,
+            };
+            put(wire, tcb, &plan, out);
+            tcb.commit_counted(now, &plan, counted);
+            if let Some(group) = &mut self.group {
+                let (before, after) = circuit.recount();
+                group.changed(before, after);
+            }
             if line.is_some() {
                 // Its next turn may be long in coming.
-                self.update_timer(wire, shared);
+                Self::set_timer(self.id, wire, circuit, shared);
             }
+            self.note_sent(&plan, gate);
         }
-        if out.len() > tortp::DATAGRAM_HEADER {
-            self.add_delayed_acks(now, memory, out);
+        if out.len() > empty {
+            self.add_delayed_acks(now, memory, limit, out);
         }
         self.look_at_gates(now);
         // Nothing changes that before something is heard: to look again at once would be to spin.
@@ -160,12 +196,12 @@ impl Circuits {
         {
             group.on_idle();
         }
-        out.len() > tortp::DATAGRAM_HEADER
+        out.len() > empty
     }
 
     /// Fills what room is left with acknowledgements that are held back. That spares datagrams; and a sender whose circuits
     /// are acknowledged together sees what the path delivers, not which circuit was acknowledged when.
-    fn add_delayed_acks(&mut self, now: Time, memory: u64, out: &mut Vec<u8>) {
+    fn add_delayed_acks(&mut self, now: Time, memory: u64, limit: usize, out: &mut Vec<u8>) {
         while let Some(&wire) = self.delayed_acks.front() {
             if let Some(circuit) = self.circuits.get_mut(&wire).filter(|c| !c.buried)
                 && let Some(tcb) = circuit.tcp.awake_mut()
@@ -174,11 +210,17 @@ impl Circuits {
                 let allowance = Allowance { memory, window: 0 };
                 tcb.hurry_ack();
                 if let Some(plan) = tcb.plan(now, allowance) {
-                    if !self.append(wire, &plan, out) {
+                    if out.len() + size(&plan) > limit {
                         // Its own timer, or the next datagram.
                         return;
                     }
-                    self.commit(now, wire, &plan, None);
+                    put(wire, tcb, &plan, out);
+                    tcb.commit_counted(now, &plan, None);
+                    if let Some(group) = &mut self.group {
+                        let (before, after) = circuit.recount();
+                        group.changed(before, after);
+                    }
+                    self.note_sent(&plan, None);
                 }
             }
             self.delayed_acks.pop_front();
@@ -188,23 +230,11 @@ impl Circuits {
         }
     }
 
-    /// Appends a planned segment, unless there is no room for it.
-    fn append(&mut self, wire: u32, plan: &Plan, out: &mut Vec<u8>) -> bool {
-        if out.len() + size(plan) > self.limit {
-            return false;
-        }
-        tortp::encode_header(
-            wire,
-            plan.flags,
-            plan.seq,
-            plan.ack,
-            plan.window,
-            &plan.options,
-            plan.payload as u16,
-            out,
-        );
-        if let Some(tcb) = self.circuits.get(&wire).and_then(|c| c.tcp.awake()) {
-            tcb.payload(plan, out);
+    /// A planned segment was sent.
+    fn note_sent(&mut self, plan: &Plan, gate: Option<Gate>) {
+        let len = u64::from(plan.sequence_space());
+        if len > 0 && gate == Some(Gate::Budget) {
+            self.draw_on_budget(len);
         }
         self.ect |= plan.ect && !self.ect_dropped;
         self.stats.segments_sent += 1;
@@ -213,7 +243,6 @@ impl Circuits {
         } else {
             self.stats.payload_sent += plan.payload as u64;
         }
-        true
     }
 
     /// Whose turn it is: circuits that may have something to send, then those at the head of a line whose gate is open.
@@ -242,26 +271,6 @@ impl Circuits {
                     circuit.waiting = None;
                 }
             }
-        }
-    }
-
-    /// A planned segment is sent.
-    fn commit(&mut self, now: Time, wire: u32, plan: &Plan, gate: Option<Gate>) {
-        let len = u64::from(plan.sequence_space());
-        let counted = match &mut self.group {
-            Some(group) if len > 0 && gate == Some(Gate::Window) => Some(group.on_sent(now, len)),
-            _ => None,
-        };
-        if len > 0 && gate == Some(Gate::Budget) {
-            self.draw_on_budget(len);
-        }
-        let Some(circuit) = self.circuits.get_mut(&wire) else {
-            return;
-        };
-        circuit.tcp.wake().commit_counted(now, plan, counted);
-        if let Some(group) = &mut self.group {
-            let (before, after) = circuit.recount();
-            group.changed(before, after);
         }
     }
 

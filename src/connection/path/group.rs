@@ -33,6 +33,8 @@ pub struct Group {
     round: u64,
     /// Which flow gets the octets that cannot be shared out.
     turn: usize,
+    /// Octets of quiet circuits that left although the window was full, in this round trip.
+    beyond: u64,
 }
 
 impl Group {
@@ -57,6 +59,7 @@ impl Group {
             filled_at: None,
             round: 0,
             turn: 0,
+            beyond: 0,
         };
         group.flows = group.make(algorithm, srtt, seed);
         group
@@ -126,9 +129,10 @@ impl Group {
         self.room() == 0
     }
 
-    /// When pacing lets something out, if the window does.
-    pub fn opens_at(&self, now: Time) -> Time {
+    /// Something waits: when pacing lets it out, if the window does.
+    pub fn opens_at(&mut self, now: Time) -> Time {
         if self.is_full() {
+            self.pacer.on_idle();
             Time::NEVER
         } else {
             self.pacer.wake_at(now)
@@ -148,6 +152,14 @@ impl Group {
         }
     }
 
+    /// Octets that a circuit with nothing in flight may send, whatever pacing says to the others: a segment. If the window
+    /// is full, all of them together an eighth of it in a round trip: to wait until others are acknowledged would take as
+    /// long as the path's queue and longer.
+    pub fn quiet_room(&self) -> u64 {
+        let beyond = (self.cwnd() / 8).max(self.mss).saturating_sub(self.beyond);
+        self.room().max(beyond).min(self.mss)
+    }
+
     /// Something waits, and the window has no room for it.
     pub fn on_filled(&mut self, now: Time) {
         self.filled_at = Some(now);
@@ -156,10 +168,14 @@ impl Group {
     /// Nothing waits although there is room.
     pub fn on_idle(&mut self) {
         self.rate.set_app_limited(self.in_flight);
+        self.pacer.on_idle();
     }
 
     /// `len` octets are sent now. They are counted in [`Group::in_flight`] by [`Group::changed`].
     pub fn on_sent(&mut self, now: Time, len: u64) -> Departure {
+        if self.is_full() {
+            self.beyond += len;
+        }
         let pause = self.in_flight == 0;
         let app_limited = self.rate.is_app_limited();
         let share = self.share(self.in_flight);
@@ -275,6 +291,7 @@ impl Group {
             .is_some_and(|n| !n.is_void() && n.delivered >= self.round);
         if round {
             self.round = self.rate.delivered();
+            self.beyond = 0;
         }
         let min_rtt = self.rtt.min();
         let rate = signals

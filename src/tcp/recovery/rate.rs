@@ -66,7 +66,7 @@ pub struct RateEstimator {
     delivered_at: Time,
     first_sent_at: Time,
     lost: u64,
-    /// Samples of segments sent before so much was delivered are limited by the application.
+    /// Samples of segments sent before more than this was delivered are limited by the application; 0: none are.
     app_limited: u64,
 }
 
@@ -88,7 +88,7 @@ impl RateEstimator {
 
     /// Whether what is sent now is limited by the application.
     pub fn is_app_limited(&self) -> bool {
-        self.app_limited > self.delivered
+        self.app_limited > 0 && self.app_limited >= self.delivered
     }
 
     /// A segment is being sent; `in_flight` octets with it.
@@ -187,6 +187,11 @@ mod tests {
         rate.set_app_limited(1_000);
         assert!(rate.depart(Time(1), 1_000, 2_000).app_limited);
         rate.on_delivered(Time(10), 1_000);
-        assert!(!rate.depart(Time(11), 1_000, 2_000).app_limited);
+        assert!(
+            rate.depart(Time(11), 1_000, 1_000).app_limited,
+            "it had been idle"
+        );
+        rate.on_delivered(Time(12), 1_000);
+        assert!(!rate.depart(Time(13), 1_000, 1_000).app_limited);
     }
 }

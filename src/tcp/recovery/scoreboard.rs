@@ -227,7 +227,12 @@ impl Scoreboard {
     /// The transmission at the head of the order is still the last one of a segment in flight: where that stands.
     fn head_of_order(&mut self) -> Option<usize> {
         while let Some(&(at, seq)) = self.order.front() {
-            let index = self.find(seq);
+            // Mostly it is the first segment, or gone.
+            let index = match self.sent.front() {
+                Some(first) if seq < first.seq => usize::MAX,
+                Some(first) if seq == first.seq => 0,
+                _ => self.find(seq),
+            };
             let live = |s: &Sent| s.seq == seq && s.departure.at == at && s.in_flight();
             if self.sent.get(index).is_some_and(live) {
                 return Some(index);

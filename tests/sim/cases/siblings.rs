@@ -243,6 +243,34 @@ fn a_quiet_circuit_gets_through_beside_bulk() {
     });
 }
 
+/// With BBR there is next to no queue on the path, and a circuit that has been quiet does not wait for the pacing of the
+/// others, whose timers are coarse.
+#[test]
+fn a_quiet_circuit_waits_for_nobody() {
+    seeds("quiet beside paced bulk", 2, |name, seed| {
+        let times = |bulk: u32| {
+            let link = || Link::new().rate(5_000_000, 250_000).delay(25 * MILLISECOND);
+            let mut net = coupled(name, seed, Algorithm::Bbr, link);
+            for host in &mut net.hosts {
+                host.timer_tick = 10 * MILLISECOND;
+            }
+            net.establish();
+            for number in 1..=bulk {
+                net.open(0, 1, number, 0, plan::upload(60_000_000));
+            }
+            net.pass(4 * SECOND);
+            let quiet = net.open(0, 1, 100, 0, plan::requests(100, 514, 514));
+            net.run_until("the quiet circuit is done", 60 * SECOND, |net| {
+                !net.shared.plans[quiet].pending.contains(&true)
+            });
+            took(&net, quiet)
+        };
+        let (alone, beside) = (times(0), times(8));
+        assert!(alone < 101 * 51 * MILLISECOND, "{alone}");
+        assert!(beside < alone * 110 / 100, "{beside} beside, {alone} alone");
+    });
+}
+
 #[test]
 fn many_circuits_begin_with_few_datagrams_and_all_get_through() {
     for couple in [false, true] {
@@ -399,5 +427,28 @@ fn bulk_after_quiet_circuits_fills_the_link() {
             let sent = info(&net, 0).stats.payload_sent;
             assert!(sent > 15_000_000, "{congestion:?}: {sent}");
         });
+    }
+}
+
+/// Whoever wakes up late sends what was due meanwhile.
+#[test]
+fn late_wake_ups_leave_no_link_idle() {
+    for congestion in ALL {
+        for coupled in [true, false] {
+            let what = format!("late, {congestion:?}, coupled {coupled}");
+            seeds(&what, 2, |name, seed| {
+                let link = || Link::new().rate(5_000_000, 250_000).delay(25 * MILLISECOND);
+                let mut net = pair(name, seed, link, |config| {
+                    config.coupled = coupled;
+                    config.congestion = congestion;
+                });
+                net.hosts[0].timer_tick = 5 * MILLISECOND;
+                net.establish();
+                net.open(0, 1, 1, 0, plan::upload(60_000_000));
+                net.pass(8 * SECOND);
+                let sent = info(&net, 0).stats.payload_sent;
+                assert!(sent > 30_000_000, "{what}: {sent}");
+            });
+        }
     }
 }

@@ -4,9 +4,7 @@ use std::error::Error;
 
 use crate::emulate::LinkSettings;
 use crate::tor::network::{CLIENTS, Set};
-use crate::tor::server::Request;
-use crate::tor::session::{Judgement, Measured, PROBE_EVERY, Session, path};
-use crate::tor::traffic::{probe, receive};
+use crate::tor::session::{Judgement, Measured, Session, end_all, path};
 
 /// Which relays.
 const PATH: [usize; 3] = [1, 5, 6];
@@ -40,36 +38,23 @@ pub fn run(
 fn measure(session: &mut Session, set: Set) -> Result<(Measured, Judgement), Box<dyn Error>> {
     let wanted = [(0, path(set, &PATH)), (1, path(set, &PATH))];
     let circuits = session.circuits(&wanted)?;
+    let (quiet, bulk) = circuits.split_at(1);
     session.begin_counting()?;
     let lengths = session.lengths;
-    let quiet = probe(
-        &session.net,
-        0,
-        &circuits[0],
-        &session.server,
-        PROBE_EVERY,
-        session.clock,
-    )?;
+    let quiet = session.probes(quiet)?;
     // The first probe waits for the stream.
     session.sleep(0.5)?;
     let base = session.window(lengths.idle)?;
     session.sleep(0.3)?;
-    let bulk = receive(
-        &session.net,
-        1,
-        &circuits[1],
-        &session.server,
-        Request::Stamps(0),
-        session.clock,
-    )?;
+    let bulk = session.bulk(bulk)?;
     session.sleep(lengths.settle)?;
     let busy = session.window(lengths.measure)?;
     session.grace()?;
     let mut measured = Measured::default();
     let verdict = session.end_counting(&mut measured)?;
-    let bulk = bulk.end()?;
-    let quiet = quiet.end()?;
-    session.close(&wanted, &circuits);
+    let bulk = end_all(bulk)?.concat();
+    let quiet = end_all(quiet)?.concat();
+    session.close(&circuits);
     measured.set_delays("base", &base.delays(&quiet));
     measured.set_delays("delay", &busy.delays(&quiet));
     measured.set_delays("bulk_delay", &busy.delays(&bulk));

@@ -9,9 +9,7 @@ use crate::emulate::LinkSettings;
 use crate::rng::Rng;
 use crate::tor::network::{Kernel, Set};
 use crate::tor::programs::Program;
-use crate::tor::server::Request;
-use crate::tor::session::{Judgement, Measured, PROBE_EVERY, Session, end_all};
-use crate::tor::traffic::{probe, receive};
+use crate::tor::session::{Judgement, Measured, Session, end_all};
 
 /// Places for relays.
 pub const PLACES: usize = 4;
@@ -95,32 +93,12 @@ fn measure(
         .map(|n| (n % CLIENT_COUNT, path(n % CLIENT_COUNT)))
         .collect();
     let circuits = session.circuits(&wanted)?;
-    let (lengths, clock) = (session.lengths, session.clock);
-    let mut probes = Vec::new();
-    let mut bulk = Vec::new();
-    let (quiet_circuits, bulk_circuits) = circuits.split_at(CLIENT_COUNT);
-    for (client, circuit) in quiet_circuits.iter().enumerate() {
-        probes.push(probe(
-            &session.net,
-            client,
-            circuit,
-            &session.server,
-            PROBE_EVERY,
-            clock,
-        )?);
-    }
+    let (quiet, bulk) = circuits.split_at(CLIENT_COUNT);
+    let lengths = session.lengths;
+    let probes = session.probes(quiet)?;
     session.sleep(0.5)?;
     let base = session.window(lengths.idle)?;
-    for (client, circuit) in bulk_circuits.iter().enumerate() {
-        bulk.push(receive(
-            &session.net,
-            client,
-            circuit,
-            &session.server,
-            Request::Stamps(0),
-            clock,
-        )?);
-    }
+    let bulk = session.bulk(bulk)?;
     session.sleep(lengths.settle)?;
     session.begin_counting()?;
     let busy = session.window(lengths.measure)?;
@@ -129,7 +107,7 @@ fn measure(
     session.grace()?;
     let bulk = end_all(bulk)?;
     let quiet = end_all(probes)?.concat();
-    session.close(&wanted, &circuits);
+    session.close(&circuits);
     measured.set_rates(
         &bulk
             .iter()

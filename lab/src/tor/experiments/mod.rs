@@ -135,7 +135,7 @@ impl Task {
     /// How many times as often as others it is measured: one circuit varies more than eight together.
     pub fn times(&self) -> u32 {
         match self.work {
-            Work::Basic(_) => 2,
+            Work::Basic(_) if self.windows == Windows::Vegas => 2,
             _ => 1,
         }
     }

@@ -11,19 +11,20 @@ use crate::emulate::LinkSettings;
 use crate::emulate::record::Wanted;
 use crate::tor::network::Set;
 use crate::tor::server::Request;
-use crate::tor::session::{Judgement, Measured, Session, Window, path};
-use crate::tor::traffic::{Sample, receive};
+use crate::tor::session::{Circuit, Judgement, Measured, Session, Window, path};
+use crate::tor::traffic::Sample;
 
 const PATH: [usize; 3] = [1, 5, 6];
-/// A burst, as in the paper.
-const BURST: u64 = 200_000;
+/// Octets of a burst, as in the paper.
+pub const BURST: u64 = 200_000;
 const BURSTS: u32 = 3;
 /// Microseconds between two cells of the circuit that sends evenly.
 const PAUSE_US: u64 = 50_000;
 /// The link between the second and the third relay: slow enough for a burst to be seen.
-const RATE_MBIT: f64 = 4.0;
+pub const RATE_MBIT: f64 = 4.0;
 const QUEUE_OCTETS: u64 = 25_000;
-const LOSS: f64 = 0.005;
+/// The part of the packets that it loses.
+pub const LOSS: f64 = 0.005;
 
 /// Cumulated octets, by when they were written by the server and by when they arrived.
 fn edges(samples: &[Sample], begin: f64) -> [Vec<(f64, f64)>; 2] {
@@ -87,7 +88,7 @@ pub fn run(session: &mut Session, set: Set) -> Result<(Measured, Judgement), Box
         ..usual
     };
     session.set_links(&link, &usual)?;
-    session.close(&wanted, &circuits);
+    session.close(&circuits);
     let lost = dropped(&trace, &link[0].1, &link[0].0);
     fs::remove_file(&trace)?;
     let (mut measured, verdict, begin) = outcome?;
@@ -103,26 +104,12 @@ pub fn run(session: &mut Session, set: Set) -> Result<(Measured, Judgement), Box
 /// Also gives the beginning, in seconds since 1970.
 fn measure(
     session: &mut Session,
-    circuits: &[String],
+    circuits: &[Circuit],
 ) -> Result<(Measured, Judgement, f64), Box<dyn Error>> {
     let (lengths, clock) = (session.lengths, session.clock);
     session.begin_counting()?;
-    let steady = receive(
-        &session.net,
-        0,
-        &circuits[0],
-        &session.server,
-        Request::Stamps(PAUSE_US),
-        clock,
-    )?;
-    let burst = receive(
-        &session.net,
-        1,
-        &circuits[1],
-        &session.server,
-        Request::Bursts(BURST),
-        clock,
-    )?;
+    let steady = session.receive(&circuits[0], Request::Stamps(PAUSE_US))?;
+    let burst = session.receive(&circuits[1], Request::Bursts(BURST))?;
     let begin = clock.seconds();
     let begin_wall = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
     let part = (lengths.idle + lengths.settle + lengths.measure) / f64::from(BURSTS + 1);

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use super::shared::{Loss, path_of, set_loss, shared_link};
 use crate::tor::network::{Net, Set};
-use crate::tor::server::Request;
-use crate::tor::session::{Judgement, Measured, Session, end_all};
+use crate::tor::programs::Release;
+use crate::tor::session::{Circuit, Judgement, Measured, Session, end_all};
 use crate::tor::sockets::connections;
 use crate::tor::torrc::OR_PORT;
-use crate::tor::traffic::receive;
 
 /// Downloads at once.
 const DOWNLOADS: usize = 4;
@@ -52,6 +51,8 @@ fn parse(text: &str, peer: &str) -> Output {
 
 fn look(net: &Net, from: &str, to: &str) -> io::Result<Output> {
     let peer = net.node(to).address;
+    // That of 0.2.0.35 writes until the kernel takes no more.
+    let has_scheduler = net.spec.release == Release::Modern;
     let mut output = if net.node(from).is_patched_relay() {
         parse(
             &net.control(from).info("utcp/circuits")?,
@@ -63,14 +64,16 @@ fn look(net: &Net, from: &str, to: &str) -> io::Result<Output> {
     for connection in connections(net.emulator.host(&net.node(from).host)?, peer, OR_PORT)? {
         output.queued += connection.queued;
         output.unsent += connection.unsent;
-        output.unwritable += u64::from(!connection.is_writable);
+        let held = has_scheduler && connection.is_full_for_scheduler();
+        output.unwritable += u64::from(held || !connection.is_writable);
     }
     Ok(output)
 }
 
 /// Of the third relay's connection with the second, over which the data goes, all circuits together. Series:
 /// `output_queue_octets`, `unacknowledged_octets`, `unsent_octets`, and `unwritable`, the number of streams that take no
-/// more (of vanilla Tor: whether the socket does). Figures: `output_queue_mean_octets`, `unsent_mean_octets`,
+/// more (of vanilla Tor: whether the connection does; the kernel always would with 0.4.9, whose scheduler stops at twice
+/// the congestion window, and that counts). Figures: `output_queue_mean_octets`, `unsent_mean_octets`,
 /// `unwritable_percent` (of the time, at least one), `network_mbit`.
 ///
 /// # Errors
@@ -85,30 +88,20 @@ pub fn run(session: &mut Session, set: Set) -> Result<(Measured, Judgement), Box
         ..Loss::default()
     };
     set_loss(session, set, plain)?;
-    session.close(&wanted, &circuits);
+    session.close(&circuits);
     outcome
 }
 
 fn measure(
     session: &mut Session,
     set: Set,
-    circuits: &[String],
+    circuits: &[Circuit],
 ) -> Result<(Measured, Judgement), Box<dyn Error>> {
     let (lengths, clock) = (session.lengths, session.clock);
     let (from, to) = shared_link(set);
     session.begin_counting()?;
     let begin = clock.seconds();
-    let mut downloads = Vec::new();
-    for (client, circuit) in circuits.iter().enumerate() {
-        downloads.push(receive(
-            &session.net,
-            client,
-            circuit,
-            &session.server,
-            Request::Stamps(0),
-            clock,
-        )?);
-    }
+    let downloads = session.bulk(circuits)?;
     let mut outputs = Vec::new();
     while clock.seconds() - begin < lengths.settle + lengths.measure {
         let next = clock.seconds() + EVERY.as_secs_f64();

@@ -5,7 +5,6 @@ use std::error::Error;
 use crate::tor::network::Set;
 use crate::tor::server::Request;
 use crate::tor::session::{Judgement, Measured, Session, end_all};
-use crate::tor::traffic::receive;
 
 /// Relays of the set that are used.
 const RELAYS: usize = 6;
@@ -34,15 +33,8 @@ pub fn run(session: &mut Session, set: Set) -> Result<(Measured, Judgement), Box
     let names: Vec<String> = (1..=RELAYS).map(|number| set.relay(number)).collect();
     session.begin_counting()?;
     let mut flows = Vec::new();
-    for ((client, _), circuit) in wanted.iter().zip(&circuits) {
-        flows.push(receive(
-            &session.net,
-            *client,
-            circuit,
-            &session.server,
-            Request::Stamps(100_000),
-            session.clock,
-        )?);
+    for circuit in &circuits {
+        flows.push(session.receive(circuit, Request::Stamps(100_000))?);
     }
     let before = usage(session, &names)?;
     let span = session.window(session.lengths.settle)?;
@@ -58,7 +50,7 @@ pub fn run(session: &mut Session, set: Set) -> Result<(Measured, Judgement), Box
     }
     let verdict = session.end_counting(&mut measured)?;
     end_all(flows)?;
-    session.close(&wanted, &circuits);
+    session.close(&circuits);
     let count = names.len() as f64;
     let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / count;
     measured.set(

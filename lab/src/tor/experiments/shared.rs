@@ -11,9 +11,7 @@ use std::error::Error;
 
 use crate::emulate::LinkSettings;
 use crate::tor::network::{CLIENTS, Set};
-use crate::tor::server::Request;
-use crate::tor::session::{Judgement, Measured, PROBE_EVERY, Session, end_all, path};
-use crate::tor::traffic::{probe, receive};
+use crate::tor::session::{Judgement, Measured, Session, end_all, path};
 
 /// Clients with a download each, and a quiet circuit beside it.
 pub const CLIENT_COUNT: usize = 8;
@@ -95,32 +93,12 @@ fn measure(
     let clients = (0..CLIENT_COUNT + QUIET_COUNT).chain(0..CLIENT_COUNT);
     let wanted: Vec<(usize, Vec<String>)> = clients.map(|n| (n, path_of(set, n))).collect();
     let circuits = session.circuits(&wanted)?;
-    let (quiet_circuits, bulk_circuits) = circuits.split_at(CLIENT_COUNT + QUIET_COUNT);
-    let (lengths, clock) = (session.lengths, session.clock);
-    let mut probes = Vec::new();
-    for (client, circuit) in quiet_circuits.iter().enumerate() {
-        probes.push(probe(
-            &session.net,
-            client,
-            circuit,
-            &session.server,
-            PROBE_EVERY,
-            clock,
-        )?);
-    }
+    let (quiet, bulk) = circuits.split_at(CLIENT_COUNT + QUIET_COUNT);
+    let lengths = session.lengths;
+    let probes = session.probes(quiet)?;
     session.sleep(0.5)?;
     let base = session.window(lengths.idle)?;
-    let mut bulk = Vec::new();
-    for (client, circuit) in bulk_circuits.iter().enumerate() {
-        bulk.push(receive(
-            &session.net,
-            client,
-            circuit,
-            &session.server,
-            Request::Stamps(0),
-            clock,
-        )?);
-    }
+    let bulk = session.bulk(bulk)?;
     set_loss(session, set, loss)?;
     session.sleep(lengths.settle)?;
     session.begin_counting()?;
@@ -135,7 +113,7 @@ fn measure(
     let mut probes = end_all(probes)?;
     let quiet = probes.split_off(CLIENT_COUNT).concat();
     let beside = probes.concat();
-    session.close(&wanted, &circuits);
+    session.close(&circuits);
     let rates: Vec<f64> = bulk.iter().map(|samples| busy.mbit(samples)).collect();
     measured.set_rates(&rates);
     measured.set_delays("base", &base.delays(&beside));

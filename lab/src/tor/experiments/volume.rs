@@ -8,7 +8,6 @@ use super::shared::path_of;
 use crate::tor::network::Set;
 use crate::tor::server::Request;
 use crate::tor::session::{Judgement, Measured, Session, end_all};
-use crate::tor::traffic::receive;
 
 /// Classes, in cells a second.
 pub const CLASSES: [u64; 4] = [2, 10, 50, 200];
@@ -24,27 +23,15 @@ pub fn run(session: &mut Session, set: Set) -> Result<(Vec<Part>, Judgement), Bo
     let count = CLASSES.len() + BULK;
     let wanted: Vec<(usize, Vec<String>)> = (0..count).map(|n| (n, path_of(set, n))).collect();
     let circuits = session.circuits(&wanted)?;
-    let (lengths, clock) = (session.lengths, session.clock);
-    let start = |session: &Session, client: usize, request| {
-        receive(
-            &session.net,
-            client,
-            &circuits[client],
-            &session.server,
-            request,
-            clock,
-        )
-    };
+    let (quiet, bulk) = circuits.split_at(CLASSES.len());
+    let lengths = session.lengths;
     let mut paced = Vec::new();
-    for (client, cells) in CLASSES.into_iter().enumerate() {
-        paced.push(start(session, client, Request::Stamps(1_000_000 / cells))?);
+    for (circuit, cells) in quiet.iter().zip(CLASSES) {
+        paced.push(session.receive(circuit, Request::Stamps(1_000_000 / cells))?);
     }
     session.sleep(0.5)?;
     let base = session.window(lengths.idle)?;
-    let mut bulk = Vec::new();
-    for client in CLASSES.len()..count {
-        bulk.push(start(session, client, Request::Stamps(0))?);
-    }
+    let bulk = session.bulk(bulk)?;
     session.sleep(lengths.settle)?;
     session.begin_counting()?;
     let busy = session.window(lengths.measure)?;
@@ -52,7 +39,7 @@ pub fn run(session: &mut Session, set: Set) -> Result<(Vec<Part>, Judgement), Bo
     let verdict = session.end_counting(&mut common)?;
     let bulk = end_all(bulk)?;
     let paced = end_all(paced)?;
-    session.close(&wanted, &circuits);
+    session.close(&circuits);
     common.set_rates(
         &bulk
             .iter()

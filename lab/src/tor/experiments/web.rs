@@ -11,9 +11,8 @@ use super::Part;
 use super::shared::path_of;
 use crate::rng::Rng;
 use crate::tor::network::Set;
-use crate::tor::server::Request;
-use crate::tor::session::{Judgement, Measured, Session, end_all};
-use crate::tor::traffic::{SIZES, Visit, choose, receive, visit};
+use crate::tor::session::{Circuit, Judgement, Measured, Session, end_all};
+use crate::tor::traffic::{SIZES, Visit, choose, visit};
 
 /// Web-like clients, and as many with a bulk download each.
 const CLIENTS: usize = 4;
@@ -36,17 +35,8 @@ pub fn run(
         (0..2 * CLIENTS).map(|n| (n, path_of(set, n))).collect();
     let circuits = session.circuits(&wanted)?;
     let (lengths, clock) = (session.lengths, session.clock);
-    let mut bulk = Vec::new();
-    for (client, circuit) in circuits.iter().enumerate().skip(CLIENTS) {
-        bulk.push(receive(
-            &session.net,
-            client,
-            circuit,
-            &session.server,
-            Request::Stamps(0),
-            clock,
-        )?);
-    }
+    let (browsers, bulk) = circuits.split_at(CLIENTS);
+    let bulk = session.bulk(bulk)?;
     session.sleep(lengths.settle)?;
     session.begin_counting()?;
     let begin = clock.seconds();
@@ -54,8 +44,9 @@ pub fn run(
     let stop = session.ends.clone();
     let (net, server) = (&session.net, &session.server);
     let visits = thread::scope(|scope| {
-        let browse = |client: usize| {
-            let mut rng = Rng::new(seed, client as u64);
+        let browse = |circuit: &Circuit| {
+            let Circuit { client, id } = circuit;
+            let mut rng = Rng::new(seed, *client as u64);
             let mut visits = Vec::new();
             loop {
                 let (size, think) = choose(&mut rng, THINK_S);
@@ -68,11 +59,12 @@ pub fn run(
                 if ends.load(Ordering::Relaxed) {
                     return Ok::<Vec<Visit>, io::Error>(visits);
                 }
-                visits.push(visit(net, client, &circuits[client], server, size, clock)?);
+                visits.push(visit(net, *client, id, server, size, clock)?);
             }
         };
-        let browsing: Vec<_> = (0..CLIENTS)
-            .map(|client| scope.spawn(move || browse(client)))
+        let browsing: Vec<_> = browsers
+            .iter()
+            .map(|circuit| scope.spawn(move || browse(circuit)))
             .collect();
         while clock.seconds() - begin < lengths.measure * LONGER && !stop.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(100));
@@ -95,7 +87,7 @@ pub fn run(
         .iter()
         .map(|samples| busy.mbit(samples))
         .collect();
-    session.close(&wanted, &circuits);
+    session.close(&circuits);
     common.set_rates(&rates);
     let parts = SIZES.into_iter().map(|(size, _)| {
         let of: Vec<&Visit> = visits.iter().filter(|visit| visit.octets == size).collect();

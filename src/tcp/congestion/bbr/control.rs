@@ -30,7 +30,8 @@ impl Bbr {
             State::Drain => DRAIN_PACING_GAIN,
             State::ProbeBwDown => DOWN_PACING_GAIN,
             State::ProbeBwUp => UP_PACING_GAIN,
-            State::ProbeBwCruise | State::ProbeBwRefill | State::ProbeRtt => 100,
+            State::ProbeBwCruise => self.cruise_gain(),
+            State::ProbeBwRefill | State::ProbeRtt => 100,
         }
     }
 
@@ -63,7 +64,11 @@ impl Bbr {
 
     /// SetPacingRateWithGain(): until the pipe was full, the rate only rises.
     pub(super) fn set_pacing_rate(&mut self, gain: u64) {
-        let rate = scale(scale(self.with_losses(self.bw), gain), 100 - PACING_MARGIN);
+        let bw = match self.state {
+            State::ProbeBwCruise => self.cruise_bw(),
+            _ => self.bw,
+        };
+        let rate = scale(scale(self.with_losses(bw), gain), 100 - PACING_MARGIN);
         if self.full_bw.reached || rate > self.pacing_rate {
             self.pace(rate);
         }

@@ -39,6 +39,7 @@
 //!   delivered, the next probe lasts as long as the draft's: then there is idle bandwidth, or another flow to share
 //!   with. So do probes that begin while a queue is standing. Without that, two flows at a buffer of a fifth of a
 //!   product stayed at 2:1.
+//! - **Cruising keeps no queue**: see `cruise.rs`.
 //! - **ProbeRTT stays away while cruising shows no queue**: a sample within a thirty-second of the minimum counts as
 //!   the minimum seen again. The draft wants a lower one, which a sender alone on its path does not get.
 //! - Congestion Experienced is answered as Linux' version 3 does it (the draft leaves ECN open), but at any round-trip
@@ -54,6 +55,7 @@
 //!   the number of lost ranges.
 
 mod control;
+mod cruise;
 mod model;
 mod probe_bw;
 mod probe_rtt;
@@ -65,6 +67,7 @@ mod tests;
 use super::{Ack, Loss};
 use crate::time::{Micros, Time};
 
+use cruise::Cruise;
 use model::{AckAggregation, CwndLimited, MaxBw, Rounds};
 use probe_bw::Cycle;
 use probe_rtt::MinRtt;
@@ -154,6 +157,7 @@ pub struct Bbr {
     full_bw: FullBw,
     drain_start_round: u64,
     cycle: Cycle,
+    cruise: Cruise,
     min_rtt: MinRtt,
     short: ShortTerm,
     long: LongTerm,
@@ -191,6 +195,7 @@ impl Bbr {
             full_bw: FullBw::default(),
             drain_start_round: 0,
             cycle: Cycle::new(seed),
+            cruise: Cruise::default(),
             min_rtt: MinRtt::new(srtt_hint),
             short: ShortTerm::default(),
             long: LongTerm::default(),
@@ -279,6 +284,7 @@ impl Bbr {
         self.check_probe_rtt(ack, &sample);
         self.advance_latest_delivery_signals(&sample);
         self.bound_bw_for_model();
+        self.update_cruise(ack);
 
         self.set_pacing_rate(self.pacing_gain());
         self.set_send_quantum();

@@ -55,6 +55,18 @@ pub(super) struct Rounds {
     pub next_delivered: u64,
     /// The least round-trip time of this round, and of the one before.
     least_rtt: [Micros; 2],
+    /// Sum and number of the round-trip times of this round.
+    rtts: (u128, u64),
+    /// By how much the mean of the round before was above its least.
+    pub spread: Micros,
+}
+
+impl Rounds {
+    /// The least round-trip time of this round and the one before.
+    pub fn least_rtt(&self) -> Micros {
+        let [this, last] = self.least_rtt;
+        this.min(last)
+    }
 }
 
 impl Default for Rounds {
@@ -64,6 +76,8 @@ impl Default for Rounds {
             start: false,
             next_delivered: 0,
             least_rtt: [INFINITE; 2],
+            rtts: (0, 0),
+            spread: 0,
         }
     }
 }
@@ -197,16 +211,21 @@ impl Bbr {
             self.cycle.rounds_since_probe = self.cycle.rounds_since_probe.saturating_add(1);
             self.cwnd_limited.last_round = self.cwnd_limited.this_round;
             self.cwnd_limited.this_round = false;
+            let (sum, count) = std::mem::take(&mut self.rounds.rtts);
+            let mean = saturate(sum / u128::from(count.max(1)));
+            self.rounds.spread = mean.saturating_sub(self.rounds.least_rtt[0]);
             self.rounds.least_rtt = [INFINITE, self.rounds.least_rtt[0]];
         }
-        let least = &mut self.rounds.least_rtt[0];
-        *least = ack.rtt.unwrap_or(INFINITE).min(*least);
+        if let Some(rtt) = ack.rtt {
+            self.rounds.rtts.0 += u128::from(rtt);
+            self.rounds.rtts.1 += 1;
+            self.rounds.least_rtt[0] = self.rounds.least_rtt[0].min(rtt);
+        }
     }
 
     /// Whether no packet of this round and the last got through without waiting for a quarter of the minimum.
     pub(super) fn is_queue_standing(&self) -> bool {
-        let [this, last] = self.rounds.least_rtt;
-        let least = this.min(last);
+        let least = self.rounds.least_rtt();
         least != INFINITE && least > scale(self.min_rtt.get(), STANDING_QUEUE)
     }
 

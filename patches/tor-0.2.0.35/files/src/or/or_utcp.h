@@ -22,6 +22,7 @@
 /* Set-up: or_utcp_options.c */
 void or_utcp_tls_context_changed(void);
 void or_utcp_options_changed(void);
+const char *or_utcp_options_problem(const or_options_t *options);
 uint16_t or_utcp_published_port(void);
 void or_utcp_free_all(void);
 
@@ -60,6 +61,9 @@ int connection_or_finish_utcp_handshake(or_connection_t *conn);
 
 static INLINE void or_utcp_tls_context_changed(void) {}
 static INLINE void or_utcp_options_changed(void) {}
+static INLINE const char *
+or_utcp_options_problem(const or_options_t *options)
+{ (void)options; return NULL; }
 static INLINE uint16_t or_utcp_published_port(void) { return 0; }
 static INLINE void or_utcp_free_all(void) {}
 

@@ -75,9 +75,22 @@ open_endpoint(const or_options_t *options)
   settings.rate = options->RelayBandwidthRate ? options->RelayBandwidthRate :
                                                 options->BandwidthRate;
   settings.memory = QUEUE_MEMORY;
+  settings.congestion = options->ORUDPCongestion;
   if (or_utcp_endpoint_open(&settings))
     udp_port = (uint16_t)options->ORUDPPort;
   or_utcp_credentials_clear(&credentials);
+}
+
+/** What is wrong with <b>options</b>, or NULL. */
+const char *
+or_utcp_options_problem(const or_options_t *options)
+{
+  if (options->ORUDPPort < 0 || options->ORUDPPort > 65535)
+    return "ORUDPPort option out of bounds.";
+  if (!or_utcp_congestion_is_known(options->ORUDPCongestion))
+    return "ORUDPCongestion has to be bbr, cubic or newreno, or one of these "
+           "after coupled-.";
+  return NULL;
 }
 
 /** The configuration was read: open or close the socket accordingly. */
@@ -88,7 +101,8 @@ or_utcp_options_changed(void)
   const bool want = is_wanted(options);
 
   if (or_utcp_endpoint_is_open() &&
-      (!want || udp_port != options->ORUDPPort)) {
+      (!want || udp_port != options->ORUDPPort ||
+       !or_utcp_congestion_is_in_use(options->ORUDPCongestion))) {
     log_notice(LD_NET, "Closing ORUDPPort %d.", udp_port);
     or_utcp_endpoint_close(false);
   }

@@ -83,6 +83,21 @@ fn the_standing_queue_is_small() {
     }
 }
 
+/// What is heard late makes some samples too high, and the estimate is the highest of thousands.
+#[test]
+fn a_sender_that_hears_late_keeps_no_queue_either() {
+    for (mbit, rtt) in [(10, 50), (40, 50), (100, 20), (100, 50), (100, 200)] {
+        let mut path = Path::single(mbit, rtt, 100);
+        path.flow().late = 4_000_000;
+        path.run_until(30 * SECOND);
+        let mean = path.link.mean_delay(5 * SECOND);
+        let most = rtt * MILLISECOND / 12;
+        assert!(mean < most, "{mbit} Mbit/s, {rtt} ms: {mean} us");
+        let used = path.goodput(30 * SECOND, 50 * SECOND)[0];
+        assert!(used > mbit * MBIT * 98 / 100, "{mbit} {rtt}: {used}");
+    }
+}
+
 #[test]
 fn a_probe_of_a_flow_alone_makes_little_queue() {
     for (mbit, rtt) in [(10, 50), (100, 20), (100, 50), (100, 200), (1000, 20)] {
@@ -144,7 +159,7 @@ fn probes(flow: &Flow) -> usize {
 }
 
 #[test]
-fn probe_rtt_happens_while_a_queue_stands_and_not_when_the_flow_keeps_none_or_pauses() {
+fn probe_rtt_is_rare_where_flows_keep_no_queue_or_pause() {
     let mut path = Path::single(100, 40, 100);
     path.run_until(31 * SECOND);
     let alone = probes(&path.flows[0]);
@@ -155,7 +170,7 @@ fn probe_rtt_happens_while_a_queue_stands_and_not_when_the_flow_keeps_none_or_pa
     let mut path = Path::new(link, flows);
     path.run_until(31 * SECOND);
     for flow in &path.flows {
-        assert!((4..=6).contains(&probes(flow)), "{:?}", flow.states);
+        assert!(probes(flow) <= 3, "{:?}", flow.states);
     }
 
     let mut path = Path::single(100, 40, 100);

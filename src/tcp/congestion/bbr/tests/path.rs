@@ -11,6 +11,8 @@ use crate::time::{Micros, SECOND, Time};
 pub const MSS: u64 = 1_250;
 /// Acknowledgements come for every second packet, or this late.
 const DELAYED_ACK: Nanos = 5_000_000;
+/// How often a sender that is late has other things to do.
+const BUSY_EVERY: Nanos = 37_000_000;
 const NANOS: u128 = 1_000_000_000;
 
 /// Nanoseconds: at a gigabit per second a packet takes only ten microseconds.
@@ -69,6 +71,13 @@ impl Link {
         (!self.chance(self.loss)).then_some((self.busy_until, marked))
     }
 
+    /// The mean queueing delay since `from`.
+    pub fn mean_delay(&self, from: Micros) -> Micros {
+        let since = self.delays.iter().filter(|(at, _)| *at >= from);
+        let (sum, count) = since.fold((0, 0), |(sum, count), (_, delay)| (sum + delay, count + 1));
+        sum / count.max(1)
+    }
+
     /// The median queueing delay since `from`.
     pub fn median_delay(&self, from: Micros) -> Micros {
         let mut delays: Vec<_> = self
@@ -103,6 +112,8 @@ pub struct Flow {
     pub data: u64,
     /// Acknowledgements are held back to multiples of this.
     pub ack_slots: Nanos,
+    /// Now and then nothing is seen to for so long: an event loop has other things to do.
+    pub late: Nanos,
     /// The losses of the recovery under way turn out to be none when it ends.
     pub spurious: bool,
     packets: VecDeque<Packet>,
@@ -138,6 +149,7 @@ impl Flow {
             start: 0,
             data: u64::MAX,
             ack_slots: 0,
+            late: 0,
             spurious: false,
             packets: VecDeque::new(),
             first: 0,
@@ -182,6 +194,10 @@ impl Flow {
             (Some(&(first, _)), None) => first + DELAYED_ACK,
             _ => return Nanos::MAX,
         };
+        if self.late > 0 {
+            let begin = at - at % BUSY_EVERY;
+            return at.max(begin + self.late);
+        }
         if self.ack_slots == 0 {
             at
         } else {
@@ -256,7 +272,7 @@ impl Flow {
         let mut marked = 0;
         let mut taken = 0;
         while let Some(&(at, number)) = self.acks.front() {
-            if at > now || (taken == 2 && self.ack_slots == 0) {
+            if at > now || (taken == 2 && self.ack_slots == 0 && self.late == 0) {
                 break;
             }
             self.acks.pop_front();

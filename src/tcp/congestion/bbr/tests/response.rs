@@ -89,7 +89,7 @@ fn what_is_lost_without_a_queue_is_sent_on_top() {
 }
 
 #[test]
-fn with_a_standing_queue_nothing_is_sent_on_top() {
+fn with_a_standing_queue_nothing_is_sent_on_top_and_less_until_it_is_gone() {
     let mut script = Script::cruising();
     pace_at_loss(&mut script, 3);
     let queued = Round {
@@ -100,7 +100,17 @@ fn with_a_standing_queue_nothing_is_sent_on_top() {
     script.round(queued);
     script.round(queued);
     assert_eq!(script.state(), State::ProbeBwCruise);
-    assert_eq!(script.bbr.pacing_rate(), script.bbr.bandwidth() * 99 / 100);
+    let pace = script.bbr.bandwidth() * 99 / 100;
+    assert_eq!(script.bbr.pacing_rate(), pace * 90 / 100);
+    let little = Round {
+        rtt: RTT * 21 / 20,
+        ..STEADY
+    };
+    script.round(little);
+    assert!(script.bbr.pacing_rate() < pace * 95 / 100);
+    script.round(STEADY);
+    assert_eq!(script.state(), State::ProbeBwCruise);
+    assert!(script.bbr.pacing_rate() >= pace);
 }
 
 #[test]

@@ -28,6 +28,7 @@ struct control_connection_t;
 /* Set-up: or_utcp_options.c */
 void or_utcp_tls_context_changed(void);
 void or_utcp_options_changed(void);
+const char *or_utcp_options_problem(const or_options_t *options);
 uint16_t or_utcp_published_port(void);
 void or_utcp_free_all(void);
 
@@ -60,6 +61,9 @@ int getinfo_helper_utcp(struct control_connection_t *control_conn,
 
 static inline void or_utcp_tls_context_changed(void) {}
 static inline void or_utcp_options_changed(void) {}
+static inline const char *
+or_utcp_options_problem(const or_options_t *options)
+{ (void)options; return NULL; }
 static inline uint16_t or_utcp_published_port(void) { return 0; }
 static inline void or_utcp_free_all(void) {}
 static inline size_t or_utcp_memory(void) { return 0; }

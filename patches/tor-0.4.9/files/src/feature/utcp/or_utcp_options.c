@@ -106,6 +106,7 @@ open_endpoint(const or_options_t *options)
   settings.rate = options->RelayBandwidthRate ? options->RelayBandwidthRate :
                                                 options->BandwidthRate;
   settings.memory = queue_memory(options);
+  settings.congestion = options->ORUDPCongestion;
   if (get_link_certificate(&settings, key, sizeof(key)) &&
       or_utcp_endpoint_open(&settings))
     udp_port = options->ORUDPPort;
@@ -131,6 +132,18 @@ or_utcp_tls_context_changed(void)
   memwipe(key, 0, sizeof(key));
 }
 
+/** What is wrong with <b>options</b>, or NULL. */
+const char *
+or_utcp_options_problem(const or_options_t *options)
+{
+  if (options->ORUDPPort > 65535)
+    return "ORUDPPort is not a port.";
+  if (!or_utcp_congestion_is_known(options->ORUDPCongestion))
+    return "ORUDPCongestion has to be bbr, cubic or newreno, or one of these "
+           "after coupled-.";
+  return NULL;
+}
+
 /** The configuration was read: open or close the socket accordingly, and let
  * the memory of one that stays follow.  Before there are keys, do nothing. */
 void
@@ -140,7 +153,8 @@ or_utcp_options_changed(void)
   const bool want = is_wanted(options);
 
   if (or_utcp_endpoint_is_open() &&
-      (!want || udp_port != options->ORUDPPort)) {
+      (!want || udp_port != options->ORUDPPort ||
+       !or_utcp_congestion_is_in_use(options->ORUDPCongestion))) {
     log_notice(LD_NET, "Closing ORUDPPort %d.", udp_port);
     or_utcp_endpoint_close(false);
   }
