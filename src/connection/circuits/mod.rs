@@ -338,7 +338,7 @@ impl Circuits {
                 circuit.active = true;
                 self.active.push_back(wire);
             }
-            Self::tell(id, held, circuit, shared);
+            Self::tell(id, held, &mut self.writers, circuit, shared);
         }
     }
 
