@@ -163,6 +163,7 @@ impl Endpoint {
     }
 
     /// Does what is due. [`Endpoint::transmit`] makes the datagrams.
+    #[inline]
     pub(crate) fn work(&mut self, now: Time) {
         while let Some((time, owner)) = self.shared.timers.pop(now) {
             if !self.is_registered(time, owner) {
