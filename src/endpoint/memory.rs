@@ -76,13 +76,15 @@ impl Endpoint {
         }
     }
 
-    /// There may be memory again for writers that wait for it.
-    pub(super) fn memory_is_back(&self) -> bool {
-        self.shared.pool.unchecked() > 0
+    /// What follows from how much is in use: data out of order gives way, and writers are told that they may go on.
+    #[inline]
+    pub(super) fn tend_memory(&mut self) {
+        if self.shared.pool.wants_attention() {
+            self.attend_to_memory();
+        }
     }
 
-    /// What follows from how much is in use: data out of order gives way, and writers are told that they may go on.
-    pub(super) fn tend_memory(&mut self) {
+    fn attend_to_memory(&mut self) {
         if self.shared.pool.wants_out_of_order() {
             self.renege_until(0);
         }

@@ -213,8 +213,7 @@ impl Endpoint {
     /// Datagrams that the socket does not take are no work: call when it is writable.
     pub fn next_deadline(&self) -> Time {
         if !self.shared.events.is_empty()
-            || self.memory_is_back()
-            || self.shared.pool.has_notice()
+            || self.shared.pool.wants_attention()
             || (!self.active.is_empty() && self.output.len() < OUTPUT_BOUND)
         {
             return Time(0);

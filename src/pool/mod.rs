@@ -60,7 +60,8 @@ pub struct Pool {
     budget: u64,
     /// Percent of what the others leave that a connection may hold.
     share: u64,
-    /// As long as no more are in use, nobody is short of anything.
+    /// As long as no more are in use, nobody is short of anything, and at least four times as many can be taken in by
+    /// each.
     plenty: u64,
     /// The first is that of nobody.
     accounts: Vec<Account>,
@@ -113,8 +114,8 @@ impl Pool {
     /// Changes the budget, in octets. Nothing is taken away from who holds more.
     pub fn set_budget(&mut self, budget: u64) {
         self.budget = blocks(budget);
-        // With an eighth of a lone share in use, every limit is at least seven eighths of it (account.rs), and less than
-        // half of what is allowed for anything is used up.
+        // With an eighth of a lone share in use, every limit is at least seven eighths of that share (account.rs), three
+        // quarters of which are 21/32. Less than half of that is used up.
         self.plenty = self.budget / 800 * self.share;
         self.gauge.set_budget(self.budget, self.in_use);
         self.unchecked = self.waiting.len();
@@ -167,6 +168,15 @@ impl Pool {
         self.account(account).room(usage, free, self.share)
     }
 
+    /// Octets that a receive window may promise.
+    #[inline]
+    pub fn promise(&self, account: AccountId) -> u64 {
+        if self.in_use <= self.plenty && self.plenty > 0 {
+            return octets(4 * self.plenty);
+        }
+        self.room(account, Use::InOrder)
+    }
+
     /// Octets that can be handed out for this use.
     pub fn room(&self, account: AccountId, usage: Use) -> u64 {
         octets(self.blocks_for(account, usage))
@@ -196,11 +206,12 @@ impl Pool {
     // ---- blocks ----
 
     /// Whether `n` blocks can be handed out for this use; if not, that counts as a refusal.
+    #[inline]
     pub fn has_room(&mut self, account: AccountId, usage: Use, n: usize) -> bool {
-        let n = n as u64;
-        if self.in_use + n <= self.plenty {
-            return true;
-        }
+        self.in_use + n as u64 <= self.plenty || self.finds_room(account, usage, n as u64)
+    }
+
+    fn finds_room(&mut self, account: AccountId, usage: Use, n: u64) -> bool {
         let fits = n <= self.blocks_for(account, usage);
         let refused = u64::from(!fits);
         match usage {
@@ -215,14 +226,17 @@ impl Pool {
 
     /// A block with arbitrary content, or `None` when there is no room.
     pub fn take(&mut self, account: AccountId, usage: Use) -> Option<Block> {
-        if !self.has_room(account, usage, 1) {
-            return None;
-        }
+        self.has_room(account, usage, 1)
+            .then(|| self.hand_out(account, usage))
+    }
+
+    /// A block with arbitrary content, for which [`Pool::has_room`] has found room.
+    pub fn hand_out(&mut self, account: AccountId, usage: Use) -> Block {
         self.in_use += 1;
         *self.accounts[account.0 as usize].of(usage) += 1;
         self.counters.most = self.counters.most.max(self.in_use);
         self.gauge.follow(self.in_use);
-        Some(self.free.pop().unwrap_or_else(|| Box::new([0; BLOCK_SIZE])))
+        self.free.pop().unwrap_or_else(|| Box::new([0; BLOCK_SIZE]))
     }
 
     /// Takes a block back that was handed out to this account for this use.
@@ -323,6 +337,13 @@ impl Pool {
     /// Counters.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// Whether anything waits for the endpoint to look at it: writers for whom there may be room, news for the relay, or
+    /// data out of order that should go.
+    #[inline]
+    pub fn wants_attention(&self) -> bool {
+        self.unchecked > 0 || self.wants_out_of_order || self.gauge.has_notice()
     }
 
     /// Whether there is news for the relay.

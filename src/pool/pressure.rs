@@ -70,6 +70,13 @@ impl Gauge {
     /// So much is in use now.
     #[inline]
     pub fn follow(&mut self, in_use: u64) {
+        if in_use > self.rise || in_use < self.fall {
+            self.pass(in_use);
+        }
+    }
+
+    #[cold]
+    fn pass(&mut self, in_use: u64) {
         while in_use > self.rise || in_use < self.fall {
             self.level = match (in_use > self.rise, self.level) {
                 (true, Pressure::Normal) | (false, Pressure::Critical) => Pressure::High,

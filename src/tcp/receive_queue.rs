@@ -190,21 +190,10 @@ impl ReceiveQueue {
     fn write(&mut self, pool: &mut Pool, usage: Use, offset: usize, data: &[u8]) -> bool {
         let mut at = self.head + offset;
         let (first, last) = (at / BLOCK_SIZE, (at + data.len() - 1) / BLOCK_SIZE);
-        let there = self.blocks.range(first.min(self.blocks.len())..);
-        let there = there.take(last + 1 - first).flatten().count();
-        let missing = last + 1 - first - there;
-        if missing > 0 {
-            if !pool.has_room(self.account, usage, missing) {
-                return false;
-            }
-            if self.blocks.len() <= last {
-                self.blocks.resize_with(last + 1, || None);
-            }
-            for block in self.blocks.range_mut(first..=last) {
-                if block.is_none() {
-                    *block = pool.take(self.account, usage);
-                }
-            }
+        let is_there = |at| matches!(self.blocks.get(at), Some(Some(_)));
+        let missing = (first..=last).filter(|&at| !is_there(at)).count();
+        if missing > 0 && !self.make_room(pool, usage, first, last, missing) {
+            return false;
         }
         let mut rest = data;
         while !rest.is_empty() {
@@ -215,6 +204,27 @@ impl ReceiveQueue {
             }
             rest = &rest[n..];
             at += n;
+        }
+        true
+    }
+
+    /// Gets the blocks from `first` to `last` that are not there, if the pool has room for all.
+    fn make_room(
+        &mut self,
+        pool: &mut Pool,
+        usage: Use,
+        first: usize,
+        last: usize,
+        missing: usize,
+    ) -> bool {
+        if !pool.has_room(self.account, usage, missing) {
+            return false;
+        }
+        if self.blocks.len() <= last {
+            self.blocks.resize_with(last + 1, || None);
+        }
+        for block in self.blocks.range_mut(first..=last) {
+            block.get_or_insert_with(|| pool.hand_out(self.account, usage));
         }
         true
     }

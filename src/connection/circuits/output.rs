@@ -3,7 +3,6 @@
 use super::{Circuits, Gate, REPLIES_BOUND, Reply};
 use crate::connection::circuit::DEFAULT_WEIGHT;
 use crate::endpoint::shared::Shared;
-use crate::pool::Use;
 use crate::tcp::segment::{Flags, Options};
 use crate::tcp::seq::Seq;
 use crate::tcp::{Allowance, Plan, Reset, Tcb};
@@ -82,7 +81,7 @@ impl Circuits {
                 out,
             );
         }
-        let memory = shared.pool.room(self.writers.account, Use::InOrder);
+        let memory = shared.pool.promise(self.writers.account);
         self.ect = false;
         let mut stuck = false;
         while let Some((wire, line)) = self.turn(now) {
