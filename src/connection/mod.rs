@@ -448,6 +448,7 @@ impl Connection {
                 .min(self.mtu.deadline())
                 .min(self.circuits.resets_deadline())
                 .min(self.circuits.gates_deadline())
+                .min(self.circuits.chores_deadline())
                 .min(self.circuits.bedtime()),
         }
     }
@@ -475,6 +476,9 @@ impl Connection {
         self.circuits.repeat_resets(now);
         self.circuits.on_gates(now);
         self.circuits.put_to_sleep(now);
+        if self.circuits.chores_deadline() <= now {
+            self.circuits.do_chores(now, shared);
+        }
         self.mtu.on_timer(now);
         if self.suspicion.is_some_and(|s| s.at <= now) {
             self.probe(now, shared);
@@ -500,6 +504,11 @@ impl Connection {
     pub fn has_output(&self) -> bool {
         self.phase == Phase::Ready
             && (self.circuits.has_output() || self.mtu.has_probe() || !self.path_answers.is_empty())
+    }
+
+    /// Whether [`Connection::flush`] has something.
+    pub fn has_words(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::has_output)
     }
 
     /// A datagram of the handshake, or the last alert.

@@ -418,3 +418,69 @@ fn what_comes_wakes_a_circuit() {
     assert_eq!(tcb.read(&mut side.shared.pool, &mut buffer), Ok(5));
     assert!(tcb.info().mss < 800);
 }
+
+/// A side with so many circuits that all of them are not visited in one call.
+fn crowd() -> (Side, Vec<u32>) {
+    let mut side = Side::new(Config::default());
+    let wires: Vec<u32> = (1..=1_500).map(|n| 2 * n).collect();
+    for &wire in &wires {
+        side.syn(wire, wire);
+    }
+    (side, wires)
+}
+
+#[test]
+fn a_crowd_follows_the_path_little_by_little_and_to_the_last() {
+    let (mut side, wires) = crowd();
+    // Some go while the others are visited.
+    side.circuits.set_limit(side.now, 900, &mut side.shared);
+    let mss = |side: &Side, wire: u32| {
+        let circuit = side.circuits.get(wire);
+        circuit.map(|c| c.tcp.look(Tcb::info).mss)
+    };
+    let small = |side: &Side| {
+        let small = wires
+            .iter()
+            .filter(|&&wire| mss(side, wire) == Ok(900 - 19));
+        small.count()
+    };
+    let first = small(&side);
+    assert!((1..1_500).contains(&first), "{first}");
+    for &wire in &wires[..1_300] {
+        side.circuits
+            .abort(wire, CloseReason::Local, &mut side.shared);
+        side.circuits.forget(wire, &mut side.shared);
+    }
+    let mut calls = 0;
+    while side.circuits.chores_deadline() < Time::NEVER {
+        assert!(side.circuits.chores_deadline() <= side.now + 1);
+        side.now = side.now + 1;
+        side.circuits.do_chores(side.now, &mut side.shared);
+        calls += 1;
+    }
+    assert!((1..=3).contains(&calls), "{calls}");
+    assert_eq!(small(&side), 200, "all that are left");
+}
+
+#[test]
+fn a_crowd_that_was_held_is_told_of_to_the_last() {
+    let mut side = Side::new(Config::default());
+    side.circuits.hold(true, &mut side.shared);
+    for n in 1..=1_500 {
+        side.syn(2 * n, n);
+    }
+    assert!(side.events().is_empty());
+    side.circuits.hold(false, &mut side.shared);
+    let first = side.events().len();
+    assert!((1..2 * 1_500).contains(&first), "{first}");
+    side.circuits.hold(true, &mut side.shared);
+    assert_eq!(side.circuits.chores_deadline(), Time::NEVER);
+    side.circuits.hold(false, &mut side.shared);
+    while side.circuits.chores_deadline() < Time::NEVER {
+        side.now = side.now + 1;
+        side.circuits.do_chores(side.now, &mut side.shared);
+    }
+    let incoming = |event: &Event| matches!(event, Event::CircuitIncoming(..));
+    let told = side.events().into_iter().filter(incoming).count();
+    assert_eq!(told, 1_500 - first / 2, "each once");
+}

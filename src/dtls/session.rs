@@ -482,6 +482,11 @@ impl Session {
         sealed
     }
 
+    /// Whether [`Session::take_output`] has something.
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
     /// The next handshake or alert datagram to be sent.
     pub fn take_output(&mut self) -> Option<Vec<u8>> {
         self.output.pop_front()

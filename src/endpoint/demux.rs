@@ -46,23 +46,48 @@ pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
 impl Endpoint {
     /// Takes in one datagram from the socket. `ecn` is the ECN field of its IP header, 0 if unknown.
     pub fn inject(&mut self, now: Time, from: SocketAddr, datagram: &[u8], ecn: u8) {
+        self.demultiplex(now, from, datagram, ecn);
+    }
+
+    /// The same. Returns whether the peer's connection is ready.
+    pub(crate) fn inject_and_look(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &[u8],
+        ecn: u8,
+    ) -> bool {
+        let key = self
+            .demultiplex(now, from, datagram, ecn)
+            .or_else(|| self.find(from).map(|id| id.0 as u32));
+        key.is_some_and(|key| self.phase(key) == Some(Phase::Ready))
+    }
+
+    /// Returns the connection that it was for, if that is the peer's only one.
+    fn demultiplex(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &[u8],
+        ecn: u8,
+    ) -> Option<u32> {
         let ce = ecn & ECN_FIELD == CE;
         self.stats.datagrams_received += 1;
         self.stats.bytes_received += datagram.len() as u64;
         let from = canonical(from);
         if from.port() == 0 || from.ip().is_unspecified() || from.ip().is_multicast() {
             self.stats.dropped_address += 1;
-            return;
+            return None;
         }
         let kind = dtls::classify(datagram);
         if kind == Kind::NotDtls {
             self.stats.dropped_not_dtls += 1;
-            return;
+            return None;
         }
         let peer = self.peers.get(&from).copied().unwrap_or_default();
         if let Kind::ClientHello { random, has_cookie } = kind {
             self.client_hello(now, from, datagram, peer, random, has_cookie);
-            return;
+            return None;
         }
         match (peer.pending, peer.current) {
             (Some(pending), Some(current)) => {
@@ -76,7 +101,11 @@ impl Endpoint {
                     self.receive(now, second, datagram, ce);
                 }
             }
-            (Some(key), None) | (None, Some(key)) => {
+            (None, Some(key)) => {
+                self.receive(now, key, datagram, ce);
+                return Some(key);
+            }
+            (Some(key), None) => {
                 self.receive(now, key, datagram, ce);
             }
             (None, None) => {
@@ -86,6 +115,7 @@ impl Endpoint {
                 }
             }
         }
+        None
     }
 
     fn phase(&self, key: u32) -> Option<Phase> {

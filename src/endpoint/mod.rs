@@ -159,10 +159,11 @@ impl Endpoint {
     /// Does what is due, and makes datagrams of what may be sent.
     pub fn process(&mut self, now: Time) {
         self.work(now);
-        while self.transmit(now) {}
+        while !self.active.is_empty() && self.transmit(now) {}
     }
 
     /// Does what is due. [`Endpoint::transmit`] makes the datagrams.
+    #[inline]
     pub(crate) fn work(&mut self, now: Time) {
         while let Some((time, owner)) = self.shared.timers.pop(now) {
             if !self.is_registered(time, owner) {
@@ -223,9 +224,6 @@ impl Endpoint {
     /// Gives connections with something to send their turns, until there are datagrams for one batch or none has anything.
     /// Returns whether there may be more: better once those are with the socket, while they are in the processor's cache.
     pub(crate) fn transmit(&mut self, now: Time) -> bool {
-        if self.active.is_empty() {
-            return false;
-        }
         let enough = OUTPUT_BOUND.min(self.output.len() + TURN);
         while self.output.len() < enough
             && let Some(key) = self.active.pop_front()
@@ -396,7 +394,16 @@ impl Endpoint {
         } else if !was_ready && ended {
             self.stats.handshakes_failed += 1;
         }
-        self.after(key);
+        if is_ready && !connection.has_words() {
+            // The usual case.
+            connection.update_timer(&mut self.shared);
+            if connection.has_output() && !connection.active {
+                connection.active = true;
+                self.active.push_back(key);
+            }
+        } else {
+            self.after(key);
+        }
         if completed {
             self.promote_pending(key);
         }

@@ -14,7 +14,7 @@ use super::error::{UTCP_OK, code};
 use super::guard::guard;
 use super::shared::Shared;
 use super::{size, utcp_config, utcp_connection, utcp_endpoint};
-use crate::endpoint::{ConnectionState, Endpoint};
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::time::Time;
 
@@ -187,11 +187,7 @@ impl<'a> Injection<'a> {
 
     pub(super) fn inject(&mut self, from: SocketAddr, data: &[u8], ecn: u8) -> Result<(), Error> {
         let now = self.now;
-        let settled = self.core(|core| {
-            core.inject(now, from, data, ecn);
-            let connection = core.find(from);
-            connection.is_some_and(|id| core.connection_state(id) == ConnectionState::Ready)
-        })?;
+        let settled = self.core(|core| core.inject_and_look(now, from, data, ecn))?;
         // A peer whose connection is not ready yet may wait for an answer, on which its next datagram depends. The
         // others' events wait for the end of the batch, so that much is read at once.
         if !settled {

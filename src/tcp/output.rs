@@ -304,7 +304,7 @@ impl Tcb {
 
     /// Pacing allows something now.
     fn pacing_allows(&self, now: Time) -> bool {
-        self.pacing_rate().is_none() || self.pacer.allows(now)
+        self.pacer.allows(now) || self.pacing_rate().is_none()
     }
 
     /// Whether `len` more octets fit the congestion window, of which limited transmit (RFC 3042) gives a little more.

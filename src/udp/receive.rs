@@ -8,9 +8,14 @@ use crate::error::Error;
 /// taken off the socket by being told.
 const REPORTS: usize = 16;
 
+/// Octets of one call that the processor's cache still holds when they are looked at.
+const CACHED: usize = 256 << 10;
+
 pub(super) struct Receiver {
     calls: Receiving,
     messages: usize,
+    /// Messages that a call asks for: the fewer, the more arrives in each.
+    want: usize,
 }
 
 /// What an error of receiving means.
@@ -25,6 +30,7 @@ impl Receiver {
         Receiver {
             calls: Receiving::new(messages, room),
             messages,
+            want: messages,
         }
     }
 
@@ -38,15 +44,23 @@ impl Receiver {
         let mut received = 0;
         let mut reports = 0;
         while received < limit {
-            let want = self.messages.min(limit - received);
+            let want = self.want.min(limit - received);
             let calls = common.abilities.get().calls();
             let result = self.calls.receive(common.fd, want, calls);
             common.count(|stats| stats.receive_calls += 1);
             match result {
                 Ok(messages) => {
                     reports = 0;
+                    let mut octets = 0;
                     for n in 0..messages {
-                        received += self.deliver(common, n, sink)?;
+                        let (datagrams, len) = self.deliver(common, n, sink)?;
+                        received += datagrams;
+                        octets += len;
+                    }
+                    if octets > CACHED {
+                        self.want = (want / 2).max(2).min(self.messages);
+                    } else if octets < CACHED / 4 {
+                        self.want = (2 * self.want).min(self.messages);
                     }
                     // An error may be the reason for having got less: then the next call reports it.
                     if calls == Calls::Many && messages < want {
@@ -65,8 +79,13 @@ impl Receiver {
         Ok(received)
     }
 
-    /// Hands on one message; returns how many datagrams it was.
-    fn deliver(&self, common: &Common, n: usize, sink: &mut impl Sink) -> Result<usize, Error> {
+    /// Hands on one message; returns how many datagrams it was, and octets.
+    fn deliver(
+        &self,
+        common: &Common,
+        n: usize,
+        sink: &mut impl Sink,
+    ) -> Result<(usize, usize), Error> {
         let message = self.calls.message(n);
         let (Some(from), false) = (message.from, message.truncated) else {
             common.count(|stats| {
@@ -76,7 +95,7 @@ impl Receiver {
                     stats.dropped_address += 1;
                 }
             });
-            return Ok(0);
+            return Ok((0, 0));
         };
         if let Some(local) = message
             .local
@@ -107,7 +126,7 @@ impl Receiver {
         for data in message.data.chunks(segment) {
             sink.datagram(from, data, ecn)?;
         }
-        Ok(count)
+        Ok((count, message.data.len()))
     }
 }
 

@@ -48,6 +48,52 @@ fn sizes_out_of_bounds_are_refused_and_leave_the_output_alone() {
     assert_eq!(out.len(), 3 + DATAGRAM + RECORD_OVERHEAD);
 }
 
+/// OpenSSL has encrypted Finished with the same key: its number and its nonce are not used again.
+#[test]
+fn numbers_and_nonces_go_on_where_the_handshake_ended() {
+    let context = || Identity::p256().context(utcp::config::ClientCertificate::None);
+    let mut pair = Pair::new(&context(), context());
+    let seen = pair.run();
+    for from_client in [true, false] {
+        let mut records = Vec::new();
+        for (_, datagram) in seen.iter().filter(|(client, _)| *client == from_client) {
+            let mut rest = &datagram[..];
+            while let [_, _, _, 0, epoch, .., high, low] = rest[..13] {
+                let (record, others) =
+                    rest.split_at(13 + usize::from(high) * 256 + usize::from(low));
+                if epoch == 1 {
+                    records.push(record.to_vec());
+                }
+                rest = others;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+        }
+        assert_eq!(records.len(), 1, "Finished");
+        let mut server = pair.server.take().expect("promoted");
+        let session = match from_client {
+            true => &mut pair.client,
+            false => &mut server,
+        };
+        records.extend((0..3).map(|n| seal(session, &[n])));
+        if !from_client {
+            session.close();
+            records.push(session.take_output().expect("a close_notify"));
+        }
+        let number = |octets: &[u8]| u64::from_be_bytes(octets.try_into().expect("8 octets"));
+        for pair in records.windows(2) {
+            let (before, after) = (&pair[0], &pair[1]);
+            assert_eq!(number(&after[3..11]), number(&before[3..11]) + 1);
+            assert_eq!(
+                number(&after[13..21]),
+                number(&before[13..21]).wrapping_add(1)
+            );
+        }
+        pair.server = Some(server);
+    }
+}
+
 #[test]
 fn records_can_share_a_datagram() {
     let mut pair = Pair::established(&Identity::p256());

@@ -553,6 +553,7 @@ impl Net {
                     self.pump(tube);
                 }
             }
+            // The budget is the default, and much more than all tubes hold.
             Told::MemoryPressure(_) => {}
             Told::ConnectionClosed(..) | Told::CircuitClosed(..) => panic!("{told:?}"),
         }

@@ -26,13 +26,7 @@ impl Circuits {
             return;
         }
         if now.since(self.last_received) >= SILENCE {
-            for wire in self.wires() {
-                let circuit = self.circuits.get_mut(&wire);
-                if let Some(tcb) = circuit.and_then(|c| c.tcp.awake_mut()) {
-                    tcb.revive(now);
-                    self.update_timer(wire, shared);
-                }
-            }
+            self.revive_all(now, shared);
         }
         self.last_received = now;
         match only {

@@ -1,5 +1,6 @@
 //! All circuits of one connection: what the relay asks of them, what it hears, their timers and their end.
 
+mod chores;
 mod gates;
 mod input;
 mod memory;
@@ -24,6 +25,7 @@ use crate::tcp::seq::Seq;
 use crate::tcp::{BEDTIME, Settings, Tcb};
 use crate::time::{Micros, SECOND, Time};
 use crate::tortp;
+use chores::{Chores, SOME};
 pub use gates::Gate;
 use memory::Writers;
 
@@ -62,6 +64,10 @@ pub struct Circuits {
     timed_out: bool,
     next_id: u32,
     circuits: Map<u32, Box<Circuit>>,
+    /// What is being done to all of them.
+    chores: Chores,
+    /// Circuits whose timer was backed off since the peer was last heard after a silence.
+    backed_off: Vec<u32>,
     /// How many of them have ended and wait for the relay to let go.
     buried: usize,
     /// The relay's numbers in use, and by how many circuits: the peer may reuse one sooner than we hear that it is free.
@@ -75,6 +81,8 @@ pub struct Circuits {
     delayed_acks: VecDeque<u32>,
     /// Circuits that had nothing more to do, and since when: the first of them may be put to sleep next.
     drowsy: VecDeque<(u32, Time)>,
+    /// None of them is put to sleep before.
+    bedtime_from: Time,
     /// Circuits that the budget or the common window holds back, each in a line of its own ([`Gate`]).
     waiting: [VecDeque<u32>; 2],
     /// One of those could send now.
@@ -121,6 +129,8 @@ impl Circuits {
             timed_out: false,
             next_id: 0,
             circuits: hash.map(),
+            chores: Chores::default(),
+            backed_off: Vec::new(),
             buried: 0,
             numbers: BTreeMap::new(),
             tombstones: Tombstones::default(),
@@ -129,6 +139,7 @@ impl Circuits {
             active: VecDeque::new(),
             delayed_acks: VecDeque::new(),
             drowsy: VecDeque::new(),
+            bedtime_from: Time(0),
             waiting: [VecDeque::new(), VecDeque::new()],
             passable: false,
             gates_at: Time::NEVER,
@@ -200,21 +211,7 @@ impl Circuits {
         if let Some(group) = &mut self.group {
             group.set_mss(Self::mss(limit));
         }
-        for wire in self.wires() {
-            if let Some(circuit) = self.circuits.get_mut(&wire)
-                && !circuit.buried
-            {
-                circuit.tcp.set_path_mss(Self::mss(limit));
-                let Some(tcb) = circuit.tcp.awake_mut() else {
-                    continue;
-                };
-                if shrank {
-                    tcb.path_shrank(now);
-                    self.update_timer(wire, shared);
-                }
-                self.activate(wire);
-            }
-        }
+        self.resize_all(now, shrank, shared);
     }
 
     /// A path probe or an answer to one that came in.
@@ -335,8 +332,14 @@ impl Circuits {
 
     /// The relay has done something to a circuit: it gets a turn to send, and what is to be told is queued.
     pub fn touched(&mut self, wire: u32, shared: &mut Shared) {
-        self.activate(wire);
-        self.report(wire, shared);
+        let (id, held) = (self.circuit_id(wire), self.is_held(wire));
+        if let Some(circuit) = self.circuits.get_mut(&wire) {
+            if !circuit.active && !circuit.buried {
+                circuit.active = true;
+                self.active.push_back(wire);
+            }
+            Self::tell(id, held, &mut self.writers, circuit, shared);
+        }
     }
 
     /// Answers a CircuitIncoming event.
@@ -391,11 +394,7 @@ impl Circuits {
     /// While held, only the control circuit reports anything.
     pub fn hold(&mut self, hold: bool, shared: &mut Shared) {
         self.held = hold;
-        if !hold {
-            for wire in self.wires() {
-                self.report(wire, shared);
-            }
-        }
+        self.report_all(!hold, shared);
     }
 
     /// Whether events of this circuit are held back.
@@ -558,7 +557,10 @@ impl Circuits {
         };
         if tcb.deadline() <= now {
             tcb.on_timer(now, &mut shared.pool);
-            self.timed_out |= tcb.rtt().backoff() > 0;
+            if tcb.rtt().backoff() > 0 {
+                self.timed_out = true;
+                self.note_backed_off(wire);
+            }
             self.after_change(now, wire, shared);
         } else {
             self.update_timer(wire, shared);
@@ -582,11 +584,14 @@ impl Circuits {
     /// When [`Circuits::put_to_sleep`] has something to do.
     pub fn bedtime(&self) -> Time {
         let first = self.drowsy.front();
-        first.map_or(Time::NEVER, |&(_, since)| since + BEDTIME)
+        first.map_or(Time::NEVER, |&(_, since)| {
+            (since + BEDTIME).max(self.bedtime_from)
+        })
     }
 
     /// Puts the circuits to sleep that have been idle for long.
     pub fn put_to_sleep(&mut self, now: Time) {
+        let mut left = SOME;
         while self.bedtime() <= now
             && let Some((wire, _)) = self.drowsy.pop_front()
         {
@@ -597,6 +602,11 @@ impl Circuits {
             if !circuit.buried && !circuit.tcp.sleep(now) {
                 // Unless something is under way, in which case it is noted again when that is over.
                 self.note_drowsy(now, wire);
+            }
+            left -= 1;
+            if left == 0 {
+                // The others with the next call.
+                self.bedtime_from = now + 1;
             }
         }
         if self.drowsy.is_empty() {
@@ -632,6 +642,7 @@ impl Circuits {
         self.passable = false;
         self.gates_at = Time::NEVER;
         self.group = None;
+        self.forget_chores();
         for wire in self.wires() {
             if let Some(circuit) = self.circuits.get_mut(&wire) {
                 if circuit.end().is_none() {
