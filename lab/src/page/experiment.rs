@@ -25,7 +25,14 @@ pub struct Chart {
 /// How much a figure matters: the less, the more.
 fn rank(figure: &str) -> u32 {
     // What a figure is to be held against, and what is not about anybody who takes part.
-    let aside = ["of_chance", "emulator", "base", "idle", "_cells", "processor"];
+    let aside = [
+        "of_chance",
+        "emulator",
+        "base",
+        "idle",
+        "_cells",
+        "processor",
+    ];
     if figure.starts_with("to_") || aside.iter().any(|part| figure.contains(part)) {
         return 1_000;
     }
