@@ -36,6 +36,9 @@ const REPLIES_BOUND: usize = 1_024;
 /// Path probes of one datagram that are looked at.
 const PATH_PROBES_BOUND: usize = 4;
 
+/// Circuits for which there may be room though there are none.
+const ROOM: usize = 1_024;
+
 /// Octets that the pool must have free before writers that it held back are told.
 pub const MEMORY_FOR_WRITERS: u64 = 32 * 1024;
 
@@ -419,6 +422,11 @@ impl Circuits {
                 tcb.release(&mut shared.pool);
             }
             self.buried -= 1;
+            // Entries that were deleted would have a table that is used again grow instead of being filled.
+            if self.circuits.len() < self.circuits.capacity() / 8 && self.circuits.capacity() > ROOM
+            {
+                self.circuits.shrink_to(2 * self.circuits.len());
+            }
         }
     }
 
@@ -599,9 +607,9 @@ impl Circuits {
                 self.bedtime_from = now + 1;
             }
         }
-        if self.drowsy.is_empty() {
-            // It was as long as there were circuits awake.
-            self.drowsy = VecDeque::new();
+        // It was as long as there were circuits awake.
+        if self.drowsy.len() < self.drowsy.capacity() / 8 {
+            self.drowsy.shrink_to(2 * self.drowsy.len());
         }
     }
 
