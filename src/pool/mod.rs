@@ -122,7 +122,7 @@ impl Pool {
         self.plenty = self.budget / 800 * self.share;
         self.gauge.set_budget(self.budget, self.in_use);
         self.unchecked = self.waiting.len();
-        self.attention = true;
+        self.settle();
     }
 
     // ---- accounts ----

@@ -144,3 +144,26 @@ fn a_larger_budget_lets_writers_go_on() {
     assert_eq!(pool.unchecked(), 1);
     assert_eq!(pool.check_next(), Some(7));
 }
+
+#[test]
+fn the_endpoint_is_called_for_when_there_is_something_to_look_at() {
+    let mut pool = Pool::with_shares(BUDGET, 100);
+    assert!(!pool.wants_attention());
+    let account = pool.open(1);
+    let mut held = take(&mut pool, account, Use::Send, 8_000);
+    assert_eq!(pool.take_notice(), Some(Pressure::High));
+    assert!(!pool.wants_attention());
+    pool.wait(account);
+    pool.give(account, Use::Send, held.pop().expect("a block"));
+    assert!(pool.wants_attention());
+    assert_eq!(pool.check_next(), None);
+    pool.settle();
+    assert!(!pool.wants_attention());
+    pool.set_budget(2 * BUDGET);
+    assert!(pool.wants_attention());
+    give(&mut pool, account, Use::Send, held);
+    assert_eq!(pool.check_next(), Some(1));
+    assert_eq!(pool.take_notice(), Some(Pressure::Normal));
+    pool.close(account);
+    assert!(!pool.wants_attention());
+}
