@@ -31,7 +31,7 @@ pub const BLOCK_SIZE: usize = 2048;
 pub const KEPT: usize = 256;
 
 /// Free blocks kept for reuse, or as many as are in use if those are more; the others go back to the allocator.
-const RESERVE: u64 = 1_024;
+const RESERVE: u64 = 256;
 
 /// A block for queued data.
 pub type Block = Box<[u8; BLOCK_SIZE]>;
