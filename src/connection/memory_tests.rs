@@ -135,11 +135,9 @@ fn data_out_of_order_is_refused_while_data_in_order_is_not() {
     assert_eq!(side.shared.pool.counters().in_order, 0);
 }
 
-/// A way for circuit 2 to end.
-type End = fn(&mut Side);
-
 #[test]
 fn every_way_to_end_gives_all_blocks_back_to_the_account() {
+    type End = fn(&mut Side);
     let ends: [(&str, End); 6] = [
         ("reset by the peer", |side| {
             side.segment(2, Flags::RST, Seq(0), FIRST + 1_000, b"");

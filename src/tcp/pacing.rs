@@ -46,7 +46,7 @@ impl Pacer {
     }
 
     /// `octets` have left at `rate` octets per second. Of what could have left before and did not, `burst` octets are made
-    /// up for, and what was waiting but for [`LATE`].
+    /// up for, and what was waiting but for `LATE`.
     pub fn on_sent(&mut self, now: Time, octets: u64, rate: u64, burst: u64) {
         let rate = rate.max(1);
         let late = if self.waited_for { LATE * 1_000 } else { 0 };

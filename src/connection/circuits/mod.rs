@@ -38,6 +38,9 @@ const REPLIES_BOUND: usize = 1_024;
 /// Path probes of one datagram that are looked at.
 const PATH_PROBES_BOUND: usize = 4;
 
+/// Circuits for which there may be room though there are none.
+const ROOM: usize = 1_024;
+
 /// After this long a silence, what waits for a backed-off timer goes out as soon as the peer is heard again.
 const SILENCE: Micros = 2 * SECOND;
 
@@ -435,6 +438,11 @@ impl Circuits {
             }
             self.buried -= 1;
             self.tidy_writers();
+            // Entries that were deleted would have a table that is used again grow instead of being filled.
+            if self.circuits.len() < self.circuits.capacity() / 8 && self.circuits.capacity() > ROOM
+            {
+                self.circuits.shrink_to(2 * self.circuits.len());
+            }
         }
     }
 
@@ -609,9 +617,9 @@ impl Circuits {
                 self.bedtime_from = now + 1;
             }
         }
-        if self.drowsy.is_empty() {
-            // It was as long as there were circuits awake.
-            self.drowsy = VecDeque::new();
+        // It was as long as there were circuits awake.
+        if self.drowsy.len() < self.drowsy.capacity() / 8 {
+            self.drowsy.shrink_to(2 * self.drowsy.len());
         }
     }
 
