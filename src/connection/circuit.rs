@@ -113,11 +113,14 @@ impl Circuit {
         (std::mem::replace(&mut self.in_group, now), now)
     }
 
-    /// Whether its sending may depend on anything but its own window: the common one, or the budget of new circuits.
-    pub fn may_have_gate(&self) -> bool {
-        match &self.tcp {
-            Tcp::Awake(tcb) => tcb.is_coupled() || tcb.is_fresh(),
-            Tcp::Asleep(..) => self.tcp.is_coupled(),
+    /// The gate that it has to pass, if any.
+    pub fn gate(&self) -> Option<Gate> {
+        if self.tcp.is_coupled() {
+            Some(Gate::Window)
+        } else if self.tcp.awake().is_some_and(Tcb::is_fresh) {
+            Some(Gate::Budget)
+        } else {
+            None
         }
     }
 

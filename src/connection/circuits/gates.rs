@@ -3,12 +3,10 @@
 //! get a turn.
 
 use super::Circuits;
-use crate::connection::circuit::Circuit;
 use crate::connection::path::budget::Budget;
 use crate::connection::path::group::Group;
 use crate::endpoint::shared::Shared;
 use crate::error::Error;
-use crate::tcp::Tcb;
 use crate::tcp::congestion::Algorithm;
 use crate::time::Time;
 
@@ -29,18 +27,6 @@ impl Gate {
 }
 
 impl Circuits {
-    /// The gate that a circuit has to pass, if any.
-    pub(super) fn gate(&self, wire: u32) -> Option<Gate> {
-        let circuit = self.circuits.get(&wire)?;
-        if circuit.tcp.is_coupled() {
-            Some(Gate::Window)
-        } else if circuit.tcp.awake().is_some_and(Tcb::is_fresh) {
-            Some(Gate::Budget)
-        } else {
-            None
-        }
-    }
-
     /// Octets that may pass a gate now.
     pub(super) fn gate_room(&mut self, now: Time, gate: Gate) -> u64 {
         let mss = u64::from(Self::mss(self.limit));
@@ -55,16 +41,11 @@ impl Circuits {
         }
     }
 
-    /// Octets that a circuit may send although the gate is closed: one that has nothing in flight does not wait for those
-    /// that have.
-    pub(super) fn quiet_room(&self, wire: u32, gate: Gate) -> u64 {
-        let quiet = |circuit: &Circuit| circuit.in_group == 0 && circuit.waiting.is_none();
+    /// Octets that a circuit with nothing in flight may send although the gate is closed: it does not wait for those that
+    /// have.
+    pub(super) fn quiet_room(&self, gate: Gate) -> u64 {
         match &self.group {
-            Some(group)
-                if gate == Gate::Window && self.circuits.get(&wire).is_some_and(|c| quiet(c)) =>
-            {
-                group.quiet_room()
-            }
+            Some(group) if gate == Gate::Window => group.quiet_room(),
             _ => 0,
         }
     }

@@ -94,15 +94,15 @@ impl Circuits {
                 self.end_turn(wire, line);
                 continue;
             };
-            let (mut gate, mut window) = (None, u64::MAX);
-            if circuit.may_have_gate() {
-                let waits = circuit.waiting.is_some();
-                gate = self.gate(wire);
+            let gate = circuit.gate();
+            let mut window = u64::MAX;
+            if let Some(gate) = gate {
+                let (waits, idle) = (circuit.waiting.is_some(), circuit.in_group == 0);
                 // Who stands in a line sends acknowledgements meanwhile, but nothing ahead of the others in it.
-                window = match gate {
-                    Some(_) if line.is_none() && waits => 0,
-                    Some(gate) => self.gate_room(now, gate).max(self.quiet_room(wire, gate)),
-                    None => u64::MAX,
+                window = match (waits, line) {
+                    (true, None) => 0,
+                    (false, _) if idle => self.gate_room(now, gate).max(self.quiet_room(gate)),
+                    _ => self.gate_room(now, gate),
                 };
                 let Some(again) = self.circuits.get_mut(&wire) else {
                     continue;
