@@ -11,7 +11,8 @@ use crate::error::CloseReason;
 use crate::pool::{Pool, Use};
 use crate::time::{MILLISECOND, Micros, Time};
 
-/// Segments acknowledged one by one when a stream starts, so that the peer's slow start is clocked.
+/// Segments acknowledged one by one when a stream starts, so that the peer's slow start is clocked. Those that end what
+/// the peer has to send clock nothing, and do not count.
 const QUICK_ACKS: u8 = 32;
 /// Full segments after which an acknowledgement is due (RFC 5681 section 4.2), and when they follow each other so fast
 /// that there are this many acknowledgements in a round trip all the same.
@@ -370,10 +371,12 @@ impl Tcb {
         if !self.fin_received && self.fin_at == Some(self.receive.next()) {
             self.take_fin(now);
         }
-        if self.quick_acks > 0 {
+        // After PSH the peer has nothing left that an acknowledgement could let out.
+        let clocks = self.quick_acks > 0 && !segment.flags.has(Flags::PSH);
+        if clocks {
             self.quick_acks -= 1;
-            self.ack_now = true;
-        } else if self.unacked >= self.ack_every(now) * u32::from(self.largest_received) {
+        }
+        if clocks || self.unacked >= self.ack_every(now) * self.full_segment() {
             self.ack_now = true;
         } else if !self.ack_now {
             self.ack_at = self.ack_at.min(now + MAX_ACK_DELAY);
@@ -397,6 +400,11 @@ impl Tcb {
         }
         blocks.push(merged.0, merged.1);
         self.duplicates = blocks;
+    }
+
+    /// Octets that count as a full segment: the most that came in one, or nearly what would fit (RFC 9293, SHLD-19).
+    fn full_segment(&self) -> u32 {
+        u32::from(self.largest_received.max(self.mss / 4 * 3))
     }
 
     /// Full segments that one acknowledgement covers.

@@ -46,6 +46,45 @@ fn after_the_first_segments_every_second_one_is_acknowledged_or_five_millisecond
 }
 
 #[test]
+fn cells_that_leave_the_peer_nothing_to_send_are_acknowledged_together() {
+    const PSH_ACK: Flags = Flags(Flags::PSH.0 | Flags::ACK.0);
+    let mut s = Script::established();
+    s.advance(20 * MILLISECOND);
+    let mut seq = IRS + 1;
+    let cell = |s: &mut Script, seq: &mut u32, flags| {
+        s.segment(flags, *seq, ISS + 1, 2_000, Options::default(), &[1; 514])
+            .unwrap();
+        *seq += 514;
+    };
+    // Not the first ones either. Three are more than two segments that are nearly full.
+    for _ in 0..10 {
+        s.advance(2 * MILLISECOND);
+        cell(&mut s, &mut seq, PSH_ACK);
+        assert_eq!(s.sent_short(), []);
+        cell(&mut s, &mut seq, PSH_ACK);
+        assert_eq!(s.sent_short(), []);
+        cell(&mut s, &mut seq, PSH_ACK);
+        let sent = s.sent();
+        assert_eq!((sent.len(), sent[0].ack), (1, seq));
+        s.read_all();
+    }
+    cell(&mut s, &mut seq, PSH_ACK);
+    s.advance(5 * MILLISECOND - 1);
+    assert_eq!(s.sent_short(), []);
+    s.advance(1);
+    assert_eq!(s.sent()[0].ack, seq);
+    // Behind those more is waiting: the first 32 clock the peer.
+    for _ in 0..32 {
+        cell(&mut s, &mut seq, ACK);
+        assert_eq!(s.sent_short().len(), 1);
+        s.read_all();
+    }
+    s.advance(20 * MILLISECOND);
+    cell(&mut s, &mut seq, ACK);
+    assert_eq!(s.sent_short(), []);
+}
+
+#[test]
 fn a_fast_stream_is_acknowledged_every_eight_segments() {
     let mut s = Script::established();
     let mut seq = IRS + 1;
