@@ -220,11 +220,11 @@ fn cells_now_and_then_allocate_nothing() {
             }
         }
     };
-    run(&mut pair, 500);
+    run(&mut pair, 2_000);
     let read = pair.read;
-    let allocations = allocation_counter::measure(|| run(&mut pair, 500)).count_total;
+    let allocations = allocation_counter::measure(|| run(&mut pair, 5_000)).count_total;
     println!("{allocations} allocations");
-    assert_eq!(pair.read - read, 500 * CELL);
+    assert_eq!(pair.read - read, 5_000 * CELL);
     assert_eq!(allocations, 0);
 }
 

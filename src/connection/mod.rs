@@ -448,6 +448,7 @@ impl Connection {
                 .min(self.mtu.deadline())
                 .min(self.circuits.resets_deadline())
                 .min(self.circuits.gates_deadline())
+                .min(self.circuits.delayed_acks_deadline())
                 .min(self.circuits.chores_deadline())
                 .min(self.circuits.bedtime()),
         }
@@ -475,6 +476,7 @@ impl Connection {
         }
         self.circuits.repeat_resets(now);
         self.circuits.on_gates(now);
+        self.circuits.on_delayed_acks(now);
         self.circuits.put_to_sleep(now);
         if self.circuits.chores_deadline() <= now {
             self.circuits.do_chores(now, shared);

@@ -484,3 +484,66 @@ fn a_crowd_that_was_held_is_told_of_to_the_last() {
     let told = side.events().into_iter().filter(incoming).count();
     assert_eq!(told, 1_500 - first / 2, "each once");
 }
+
+/// A lone cell of the peer's on a circuit that it has opened: `n` came before it.
+fn lone_cell(side: &mut Side, wire: u32, ack: Seq, n: u32) {
+    let segment = Segment {
+        flags: Flags::ACK.with(Flags::PSH),
+        seq: Seq(507 + 514 * n),
+        ack,
+        window: 1_000,
+        options: Options::default(),
+        payload: &[7; 514],
+        ce: false,
+    };
+    let mut plain = Vec::new();
+    tortp::begin(&mut plain);
+    tortp::encode(wire, &segment, &mut plain);
+    side.circuits
+        .receive(side.now, &plain, false, &mut side.shared);
+}
+
+#[test]
+fn lone_cells_of_siblings_are_acknowledged_together_or_when_the_first_has_waited() {
+    const DELAY: crate::time::Micros = crate::tcp::recovery::tlp::MAX_ACK_DELAY;
+    let mut side = Side::new(Config::default());
+    let wires: Vec<u32> = (1..=8).map(|n| 2 * n).collect();
+    let acks: Vec<Seq> = wires
+        .iter()
+        .map(|&wire| {
+            side.syn(wire, wire);
+            let mut plain = Vec::new();
+            assert!(side.circuits.fill(side.now, &mut side.shared, &mut plain));
+            let (_, answer) = tortp::segments(&plain).next().expect("an answer");
+            answer.seq + 1
+        })
+        .collect();
+    // The first cell of all but one: nothing leaves, and the connection knows until when.
+    let begin = side.now;
+    for (&wire, &ack) in wires.iter().zip(&acks).take(7) {
+        lone_cell(&mut side, wire, ack, 0);
+        assert_eq!(side.sent(), [], "{wire}");
+        side.now = side.now + 10;
+    }
+    assert_eq!(side.circuits.delayed_acks_deadline(), begin + DELAY);
+    side.circuits.on_delayed_acks(begin + DELAY - 1);
+    assert_eq!(side.sent(), []);
+    side.now = begin + DELAY;
+    side.circuits.on_delayed_acks(side.now);
+    assert!(side.circuits.has_output());
+    let all: Vec<_> = wires.iter().map(|&wire| (wire, Flags::ACK)).collect();
+    assert_eq!(side.sent(), all[..7]);
+    assert!(!side.circuits.has_output());
+    assert_eq!(side.circuits.delayed_acks_deadline(), Time::NEVER);
+
+    // The second cell of seven, and the first of the eighth: that is enough.
+    for (&wire, &ack) in wires.iter().zip(&acks) {
+        assert_eq!(side.sent(), [], "{wire}");
+        lone_cell(&mut side, wire, ack, u32::from(wire != 16));
+    }
+    assert!(side.circuits.has_output());
+    let mut plain = Vec::new();
+    assert!(side.circuits.fill(side.now, &mut side.shared, &mut plain));
+    assert_eq!(tortp::segments(&plain).count(), 8, "in one datagram");
+    assert_eq!(side.sent(), []);
+}

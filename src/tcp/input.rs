@@ -372,7 +372,8 @@ impl Tcb {
             self.take_fin(now);
         }
         // After PSH the peer has nothing left that an acknowledgement could let out.
-        let clocks = self.quick_acks > 0 && !segment.flags.has(Flags::PSH);
+        self.pushed = segment.flags.has(Flags::PSH);
+        let clocks = self.quick_acks > 0 && !self.pushed;
         if clocks {
             self.quick_acks -= 1;
         }
@@ -404,7 +405,7 @@ impl Tcb {
 
     /// Octets that count as a full segment: the most that came in one, or nearly what would fit (RFC 9293, SHLD-19).
     fn full_segment(&self) -> u32 {
-        u32::from(self.largest_received.max(self.mss / 4 * 3))
+        u32::from(self.largest_received.max(self.mss - self.mss / 16))
     }
 
     /// Full segments that one acknowledgement covers.

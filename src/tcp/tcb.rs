@@ -159,6 +159,8 @@ pub struct Tcb {
     /// Octets received since the last acknowledgement was sent, and when that was.
     pub(super) unacked: u32,
     pub(super) acked_at: Time,
+    /// The last segment with data emptied the peer's queue (PSH).
+    pub(super) pushed: bool,
     /// The most data that came in one segment.
     pub(super) largest_received: u16,
     /// What arrived a second time, to be reported (RFC 2883), one with each acknowledgement.
@@ -249,6 +251,7 @@ impl Tcb {
             ack_now: false,
             unacked: 0,
             acked_at: Time(0),
+            pushed: false,
             largest_received: 0,
             duplicates: SackBlocks::default(),
             quick_acks: 0,
@@ -623,6 +626,11 @@ impl Tcb {
     /// Whether an acknowledgement is held back for a moment.
     pub fn has_delayed_ack(&self) -> bool {
         self.ack_at != Time::NEVER && !self.ack_now
+    }
+
+    /// Until when it is, and whether for a segment after which the peer had nothing more to send.
+    pub fn delayed_ack(&self) -> Option<(Time, bool)> {
+        self.has_delayed_ack().then_some((self.ack_at, self.pushed))
     }
 
     /// A datagram leaves in which there is room for the acknowledgement that is held back.

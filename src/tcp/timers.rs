@@ -84,10 +84,14 @@ impl Tcb {
 
     /// When [`Tcb::on_timer`] has something to do.
     pub fn deadline(&self) -> Time {
+        self.deadline_beside_ack().min(self.ack_at)
+    }
+
+    /// The same, if somebody else sees to the acknowledgement that is held back.
+    pub fn deadline_beside_ack(&self) -> Time {
         self.retransmit_at
             .min(self.reorder_at)
             .min(self.tail_at)
-            .min(self.ack_at)
             .min(self.wait_at)
             .min(self.pace_at)
     }

@@ -194,16 +194,17 @@ impl Circuits {
         };
         self.ect_dropped |= tcb.finds_ect_dropped();
         if circuit.end().is_none() && !circuit.buried {
-            if tcb.has_delayed_ack() && !circuit.delays_ack {
-                circuit.delays_ack = true;
-                self.delayed_acks.push_back(wire);
-            }
+            let delayed = tcb.delayed_ack().filter(|_| !circuit.delays_ack);
+            circuit.delays_ack |= delayed.is_some();
             if !circuit.active {
                 circuit.active = true;
                 self.active.push_back(wire);
             }
             Self::set_timer(self.id, wire, circuit, shared);
             Self::tell(id, held, &mut self.writers, circuit, shared);
+            if let Some((until, lone)) = delayed {
+                self.delay_ack(wire, until, lone);
+            }
             return;
         }
         if let Some(reason) = circuit.end()

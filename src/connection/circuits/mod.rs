@@ -1,6 +1,7 @@
 //! All circuits of one connection: what the relay asks of them, what it hears, their timers and their end.
 
 mod chores;
+mod delayed_acks;
 mod gates;
 mod input;
 mod memory;
@@ -26,6 +27,7 @@ use crate::tcp::{BEDTIME, Settings, Tcb};
 use crate::time::{Micros, SECOND, Time};
 use crate::tortp;
 use chores::{Chores, SOME};
+use delayed_acks::DelayedAcks;
 pub use gates::Gate;
 use memory::Writers;
 
@@ -80,8 +82,8 @@ pub struct Circuits {
     replies: VecDeque<Reply>,
     /// Circuits that may have something to send, in the order of their turns.
     active: VecDeque<u32>,
-    /// Circuits that hold an acknowledgement back: it leaves with the next datagram that has room.
-    delayed_acks: VecDeque<u32>,
+    /// Circuits that hold an acknowledgement back.
+    delayed_acks: DelayedAcks,
     /// Circuits that had nothing more to do, and since when: the first of them may be put to sleep next.
     drowsy: VecDeque<(u32, Time)>,
     /// None of them is put to sleep before.
@@ -140,7 +142,7 @@ impl Circuits {
             resets: Resets::default(),
             replies: VecDeque::new(),
             active: VecDeque::new(),
-            delayed_acks: VecDeque::new(),
+            delayed_acks: DelayedAcks::default(),
             drowsy: VecDeque::new(),
             bedtime_from: Time(0),
             waiting: [VecDeque::new(), VecDeque::new()],
@@ -548,7 +550,12 @@ impl Circuits {
 
     fn set_timer(connection: u32, wire: u32, circuit: &mut Circuit, shared: &mut Shared) {
         if !circuit.buried {
-            let deadline = circuit.tcp.awake().map_or(Time::NEVER, Tcb::deadline);
+            // The connection sees to the acknowledgements that are held back.
+            let deadline = match circuit.tcp.awake() {
+                Some(tcb) if circuit.delays_ack => tcb.deadline_beside_ack(),
+                Some(tcb) => tcb.deadline(),
+                None => Time::NEVER,
+            };
             let owner = Owner::Circuit(connection, wire);
             circuit.timer = shared.timers.update(owner, circuit.timer, deadline);
         }
@@ -642,7 +649,7 @@ impl Circuits {
         self.held = false;
         // First of all, or each circuit would have to be looked for in its line.
         self.active = VecDeque::new();
-        self.delayed_acks = VecDeque::new();
+        self.forget_delayed_acks();
         self.drowsy = VecDeque::new();
         self.writers.forget();
         self.reordering = Vec::new();

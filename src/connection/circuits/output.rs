@@ -14,13 +14,13 @@ use crate::tortp;
 const STALE_TURNS: usize = 64;
 
 /// Octets that a planned segment takes in a datagram.
-fn size(plan: &Plan) -> usize {
+pub(super) fn size(plan: &Plan) -> usize {
     let ack = if plan.flags.has(Flags::ACK) { 4 } else { 0 };
     tortp::MIN_SEGMENT_HEADER + ack + plan.options.encoded_len() + plan.payload
 }
 
 /// Appends a planned segment.
-fn put(wire: u32, tcb: &Tcb, plan: &Plan, out: &mut Vec<u8>) {
+pub(super) fn put(wire: u32, tcb: &Tcb, plan: &Plan, out: &mut Vec<u8>) {
     tortp::encode_header(
         wire,
         plan.flags,
@@ -58,7 +58,10 @@ impl Circuits {
 
     /// Whether [`Circuits::fill`] may have something to send.
     pub fn has_output(&self) -> bool {
-        !self.active.is_empty() || !self.replies.is_empty() || self.passable
+        !self.active.is_empty()
+            || !self.replies.is_empty()
+            || self.passable
+            || self.delayed_acks.due
     }
 
     /// Appends the next datagram to `out`; returns false if there is nothing to send.
@@ -184,7 +187,7 @@ impl Circuits {
             }
             self.note_sent(&plan, gate);
         }
-        if out.len() > empty {
+        if out.len() > empty || self.delayed_acks.due {
             self.add_delayed_acks(now, memory, limit, out);
         }
         self.look_at_gates(now);
@@ -199,39 +202,8 @@ impl Circuits {
         out.len() > empty
     }
 
-    /// Fills what room is left with acknowledgements that are held back. That spares datagrams; and a sender whose circuits
-    /// are acknowledged together sees what the path delivers, not which circuit was acknowledged when.
-    fn add_delayed_acks(&mut self, now: Time, memory: u64, limit: usize, out: &mut Vec<u8>) {
-        while let Some(&wire) = self.delayed_acks.front() {
-            if let Some(circuit) = self.circuits.get_mut(&wire).filter(|c| !c.buried)
-                && let Some(tcb) = circuit.tcp.awake_mut()
-                && tcb.has_delayed_ack()
-            {
-                let allowance = Allowance { memory, window: 0 };
-                tcb.hurry_ack();
-                if let Some(plan) = tcb.plan(now, allowance) {
-                    if out.len() + size(&plan) > limit {
-                        // Its own timer, or the next datagram.
-                        return;
-                    }
-                    put(wire, tcb, &plan, out);
-                    tcb.commit_counted(now, &plan, None);
-                    if let Some(group) = &mut self.group {
-                        let (before, after) = circuit.recount();
-                        group.changed(before, after);
-                    }
-                    self.note_sent(&plan, None);
-                }
-            }
-            self.delayed_acks.pop_front();
-            if let Some(circuit) = self.circuits.get_mut(&wire) {
-                circuit.delays_ack = false;
-            }
-        }
-    }
-
     /// A planned segment was sent.
-    fn note_sent(&mut self, plan: &Plan, gate: Option<Gate>) {
+    pub(super) fn note_sent(&mut self, plan: &Plan, gate: Option<Gate>) {
         let len = u64::from(plan.sequence_space());
         if len > 0 && gate == Some(Gate::Budget) {
             self.draw_on_budget(len);
