@@ -38,7 +38,7 @@ impl Side {
         tortp::begin(&mut plain);
         tortp::encode(wire, &segment, &mut plain);
         self.circuits
-            .receive(self.now, &plain, false, &mut self.shared);
+            .receive(self.now, &plain, false, false, &mut self.shared);
     }
 
     /// An established circuit that the peer has opened, and what was read of it; returns what the peer acknowledges.

@@ -94,7 +94,6 @@ pub struct Connection {
     path_answers: VecDeque<u32>,
     suspicion: Option<Suspicion>,
     timer: Time,
-    plain: Vec<u8>,
 }
 
 impl Connection {
@@ -130,7 +129,6 @@ impl Connection {
             path_answers: VecDeque::new(),
             suspicion: None,
             timer: Time::NEVER,
-            plain: Vec::new(),
         }
     }
 
@@ -200,10 +198,13 @@ impl Connection {
 
     /// Takes in a datagram of this session; returns whether it was one. `ce`: it was marked by a congested router.
     pub fn receive(&mut self, now: Time, datagram: &[u8], ce: bool, shared: &mut Shared) -> bool {
-        let mut plain = std::mem::take(&mut self.plain);
         let mut genuine = false;
         let mut first = true;
         while let Some(session) = &mut self.session {
+            if !first && !session.has_more() {
+                break;
+            }
+            let (mut plain, stays) = shared.pool.arrivals.begin();
             let incoming = if first {
                 session.receive(now, datagram, &mut plain)
             } else {
@@ -215,24 +216,21 @@ impl Connection {
                     self.suspicion = None;
                     if self.phase == Phase::Ready {
                         self.capture(now, &plain, false, shared);
-                        self.circuits.receive(now, &plain, ce, shared);
+                        self.circuits.receive(now, &plain, stays, ce, shared);
                     } else {
                         self.circuits.stats.dropped_record += 1;
                     }
                 }
-                Incoming::Nothing => {
-                    genuine = true;
-                    break;
-                }
+                Incoming::Nothing => genuine = true,
                 Incoming::Dropped(dtls::Drop::PlaintextAlert) => {
                     self.circuits.stats.dropped_plaintext_alert += 1;
                     self.suspect(now, shared);
                 }
                 Incoming::Dropped(_) => self.circuits.stats.dropped_record += 1,
             }
+            shared.pool.arrivals.end(plain);
             first = false;
         }
-        self.plain = plain;
         self.circuits.stats.datagrams_received += 1;
         self.circuits.stats.bytes_received += datagram.len() as u64;
         self.take_path_probes(now);

@@ -58,7 +58,7 @@ impl Side {
         tortp::begin(&mut plain);
         tortp::encode(wire, &segment, &mut plain);
         self.circuits
-            .receive(self.now, &plain, false, &mut self.shared);
+            .receive(self.now, &plain, false, false, &mut self.shared);
     }
 
     pub fn syn(&mut self, wire: u32, number: u32) {
@@ -185,9 +185,9 @@ fn a_held_connection_announces_circuits_when_it_is_released() {
 fn unknown_versions_and_malformed_datagrams_are_counted_apart() {
     let mut side = Side::new(Config::default());
     side.circuits
-        .receive(side.now, &[0x20], false, &mut side.shared);
+        .receive(side.now, &[0x20], false, false, &mut side.shared);
     side.circuits
-        .receive(side.now, &[0x10, 1, 2, 3], false, &mut side.shared);
+        .receive(side.now, &[0x10, 1, 2, 3], false, false, &mut side.shared);
     let stats = side.circuits.stats;
     assert_eq!((stats.dropped_version, stats.dropped_malformed), (1, 1));
 }
@@ -323,7 +323,7 @@ fn path_probes_are_no_segments_and_few_of_a_datagram_are_looked_at() {
         tortp::encode_path_probe(PathProbe::Request(token), 0, &mut plain);
     }
     side.circuits
-        .receive(side.now, &plain, false, &mut side.shared);
+        .receive(side.now, &plain, false, false, &mut side.shared);
     assert_eq!(side.sent(), [], "control takes no notice");
     let taken: Vec<_> = std::iter::from_fn(|| side.circuits.take_path_probe()).collect();
     assert_eq!(taken, [0, 1, 2, 3].map(PathProbe::Request));
@@ -345,7 +345,7 @@ fn later_segment(side: &mut Side, ack: Seq, payload: &[u8]) {
     tortp::begin(&mut plain);
     tortp::encode(2, &segment, &mut plain);
     side.circuits
-        .receive(side.now, &plain, false, &mut side.shared);
+        .receive(side.now, &plain, false, false, &mut side.shared);
 }
 
 /// An established circuit 2, opened by the peer as number 7. Returns what the peer has to acknowledge.
@@ -500,7 +500,7 @@ fn lone_cell(side: &mut Side, wire: u32, ack: Seq, n: u32) {
     tortp::begin(&mut plain);
     tortp::encode(wire, &segment, &mut plain);
     side.circuits
-        .receive(side.now, &plain, false, &mut side.shared);
+        .receive(side.now, &plain, false, false, &mut side.shared);
 }
 
 #[test]

@@ -194,6 +194,12 @@ impl Session {
         }
     }
 
+    /// Whether [`Session::more`] has anything to look at.
+    pub fn has_more(&self) -> bool {
+        self.rest_at < self.rest.len()
+            || (self.state == SessionState::Established && !self.early.is_empty())
+    }
+
     /// Takes the further records of the datagram, and those that were kept until the handshake was complete; to be
     /// called until it returns [`Incoming::Nothing`]. `plain` is cleared first.
     pub fn more(&mut self, now: Time, plain: &mut Vec<u8>) -> Incoming {

@@ -71,6 +71,9 @@ impl Endpoint {
         datagram: &[u8],
         ecn: u8,
     ) -> Option<u32> {
+        if self.arrivals_are_full() {
+            self.settle_arrivals();
+        }
         let ce = ecn & ECN_FIELD == CE;
         self.stats.datagrams_received += 1;
         self.stats.bytes_received += datagram.len() as u64;

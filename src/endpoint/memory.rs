@@ -76,6 +76,22 @@ impl Endpoint {
         }
     }
 
+    /// What has stayed where it was decrypted gives its room to what arrives next.
+    pub(super) fn settle_arrivals(&mut self) {
+        let owners = self.shared.pool.arrivals.take_owners();
+        for &(key, wire) in &owners {
+            if let Some(connection) = self.connections.get_mut(&key) {
+                connection.circuits.settle_arrivals(wire, &mut self.shared);
+            }
+        }
+        self.shared.pool.arrivals.give_owners(owners);
+    }
+
+    /// Whether [`Endpoint::inject`] would begin with that: better, the relay reads it before.
+    pub(crate) fn arrivals_are_full(&self) -> bool {
+        self.shared.pool.arrivals.is_full()
+    }
+
     /// What follows from how much is in use: data out of order gives way, and writers are told that they may go on.
     #[inline]
     pub(super) fn tend_memory(&mut self) {

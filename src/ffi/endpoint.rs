@@ -187,10 +187,13 @@ impl<'a> Injection<'a> {
 
     pub(super) fn inject(&mut self, from: SocketAddr, data: &[u8], ecn: u8) -> Result<(), Error> {
         let now = self.now;
-        let settled = self.core(|core| core.inject_and_look(now, from, data, ecn))?;
+        let (settled, full) = self.core(|core| {
+            let settled = core.inject_and_look(now, from, data, ecn);
+            (settled, core.arrivals_are_full())
+        })?;
         // A peer whose connection is not ready yet may wait for an answer, on which its next datagram depends. The
-        // others' events wait for the end of the batch, so that much is read at once.
-        if !settled {
+        // others' events wait, so that much is read at once, but no longer than data can stay where it is.
+        if !settled || full {
             self.drive.deliver()?;
         }
         Ok(())

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! account.rs   what a connection holds, and how much more it may
+//! arrivals.rs  what was received and is not in a block yet
 //! pressure.rs  what the relay hears of how full the pool is
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! many blocks, queues and connections there are.
 
 mod account;
+mod arrivals;
 mod pressure;
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,7 @@ mod tests;
 use std::collections::VecDeque;
 
 pub use account::{AccountId, NOBODY, Use};
+pub use arrivals::{Arrivals, Pieces};
 pub use pressure::Pressure;
 
 use account::Account;
@@ -55,6 +58,8 @@ pub struct Counters {
 
 /// Hands out blocks as long as the budget, and the share of who asks, allow.
 pub struct Pool {
+    /// What was received and is not in a block yet, though it is counted.
+    pub arrivals: Arrivals,
     free: Vec<Block>,
     in_use: u64,
     budget: u64,
@@ -96,6 +101,7 @@ impl Pool {
     /// the others leave.
     pub fn with_shares(budget: u64, share: u32) -> Pool {
         let mut pool = Pool {
+            arrivals: Arrivals::default(),
             free: Vec::new(),
             in_use: 0,
             budget: 0,
@@ -240,20 +246,35 @@ impl Pool {
 
     /// A block with arbitrary content, for which [`Pool::has_room`] has found room.
     pub fn hand_out(&mut self, account: AccountId, usage: Use) -> Block {
-        self.in_use += 1;
-        *self.accounts[account.0 as usize].of(usage) += 1;
+        self.reserve(account, usage, 1);
+        self.redeem()
+    }
+
+    /// Counts `n` blocks, for which [`Pool::has_room`] has found room, as handed out: [`Pool::redeem`] gives them.
+    pub fn reserve(&mut self, account: AccountId, usage: Use, n: usize) {
+        self.in_use += n as u64;
+        *self.accounts[account.0 as usize].of(usage) += n as u64;
         self.counters.most = self.counters.most.max(self.in_use);
         self.attention |= self.gauge.follow(self.in_use);
+    }
+
+    /// A block that was reserved.
+    pub fn redeem(&mut self) -> Block {
         self.free.pop().unwrap_or_else(|| Box::new([0; BLOCK_SIZE]))
+    }
+
+    /// Reserved blocks that are not needed.
+    pub fn release(&mut self, account: AccountId, usage: Use, n: usize) {
+        self.in_use -= n as u64;
+        *self.accounts[account.0 as usize].of(usage) -= n as u64;
+        self.attention |= self.gauge.follow(self.in_use);
+        self.unchecked = self.waiting.len();
+        self.attention |= self.unchecked > 0;
     }
 
     /// Takes a block back that was handed out to this account for this use.
     pub fn give(&mut self, account: AccountId, usage: Use, block: Block) {
-        self.in_use -= 1;
-        *self.accounts[account.0 as usize].of(usage) -= 1;
-        self.attention |= self.gauge.follow(self.in_use);
-        self.unchecked = self.waiting.len();
-        self.attention |= self.unchecked > 0;
+        self.release(account, usage, 1);
         self.free.push(block);
         // One more than are given back may have to go: the fewer are in use, the fewer are kept.
         for _ in 0..2 {

@@ -46,11 +46,26 @@ impl Tcb {
         pool: &mut Pool,
         segment: &Segment<'_>,
     ) -> Result<(), Rejected> {
+        self.receive_from(now, pool, segment, None)
+    }
+
+    /// The same. `plain`: the plaintext in which the segment stands, if its data can stay there
+    /// ([`crate::pool::Arrivals`]).
+    ///
+    /// # Errors
+    /// As [`Tcb::receive`].
+    pub fn receive_from(
+        &mut self,
+        now: Time,
+        pool: &mut Pool,
+        segment: &Segment<'_>,
+        plain: Option<&[u8]>,
+    ) -> Result<(), Rejected> {
         self.counters.segments_received += 1;
         let result = match self.state {
             State::Closed => Err(reset_for(segment).map_or(Rejected::Unexpected, Rejected::Answer)),
-            State::SynSent => self.receive_syn_sent(now, pool, segment),
-            _ => self.receive_synchronized(now, pool, segment),
+            State::SynSent => self.receive_syn_sent(now, pool, segment, plain),
+            _ => self.receive_synchronized(now, pool, segment, plain),
         };
         if result.is_err() {
             self.counters.rejected_segments += 1;
@@ -95,6 +110,7 @@ impl Tcb {
         now: Time,
         pool: &mut Pool,
         segment: &Segment<'_>,
+        plain: Option<&[u8]>,
     ) -> Result<(), Rejected> {
         let flags = segment.flags;
         let acks = flags.has(Flags::ACK);
@@ -124,7 +140,7 @@ impl Tcb {
             self.state = State::SynReceived;
             self.resend_syn();
         }
-        self.take_data(now, pool, segment);
+        self.take_data(now, pool, segment, plain);
         Ok(())
     }
 
@@ -135,6 +151,7 @@ impl Tcb {
         now: Time,
         pool: &mut Pool,
         segment: &Segment<'_>,
+        plain: Option<&[u8]>,
     ) -> Result<(), Rejected> {
         if !segment.flags.has(Flags::ACK) {
             self.resend_syn();
@@ -146,7 +163,7 @@ impl Tcb {
         self.establish(segment);
         self.acknowledge(now, pool, segment);
         self.ack_now = true;
-        self.take_data(now, pool, segment);
+        self.take_data(now, pool, segment, plain);
         Ok(())
     }
 
@@ -172,10 +189,11 @@ impl Tcb {
         now: Time,
         pool: &mut Pool,
         segment: &Segment<'_>,
+        plain: Option<&[u8]>,
     ) -> Result<(), Rejected> {
         let flags = segment.flags;
         if self.state == State::SynReceived && flags.has(Flags::SYN) && segment.seq == self.irs {
-            return self.receive_syn_again(now, pool, segment);
+            return self.receive_syn_again(now, pool, segment, plain);
         }
         let next = self.rcv_nxt();
         let edge = self.window.edge();
@@ -250,15 +268,15 @@ impl Tcb {
         self.ack_now |= self.ecn.on_segment_in(segment);
         let window_before = self.snd_wnd;
         self.update_window(segment, false);
-        let plain = segment.is_empty() && self.snd_wnd == window_before;
-        self.note_duplicate(now, segment, plain);
+        let bare = segment.is_empty() && self.snd_wnd == window_before;
+        self.note_duplicate(now, segment, bare);
         self.acknowledge(now, pool, segment);
         if self.state == State::Closed || self.state == State::TimeWait {
             return Ok(());
         }
 
         // Seventh and eighth, data and FIN.
-        let stored = self.take_data(now, pool, segment);
+        let stored = self.take_data(now, pool, segment, plain);
         if stored == Some(Stored::Dropped) {
             return Err(Rejected::Memory);
         }
@@ -300,6 +318,7 @@ impl Tcb {
         now: Time,
         pool: &mut Pool,
         segment: &Segment<'_>,
+        plain: Option<&[u8]>,
     ) -> Option<Stored> {
         if segment.payload.is_empty() && !segment.flags.has(Flags::FIN) {
             return None;
@@ -328,7 +347,7 @@ impl Tcb {
         let before = self.receive.next();
         let mut stored = None;
         if !payload.is_empty() {
-            let outcome = self.receive.store(pool, start, payload);
+            let outcome = self.receive.store(pool, start, payload, plain);
             stored = Some(outcome);
             if matches!(outcome, Stored::InOrder | Stored::OutOfOrder) {
                 let (unread, srtt) = (self.receive.readable(), self.rtt.srtt());

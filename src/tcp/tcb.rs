@@ -287,10 +287,10 @@ impl Tcb {
         pool: &mut Pool,
         syn: &Segment<'_>,
     ) -> Tcb {
-        Tcb::accept_for(NOBODY, settings, iss, now, pool, syn)
+        Tcb::accept_for(NOBODY, settings, iss, now, pool, syn, None)
     }
 
-    /// The same; its blocks are counted to `account`.
+    /// The same; its blocks are counted to `account`. `plain` as for [`Tcb::receive_from`].
     pub fn accept_for(
         account: AccountId,
         settings: &Settings,
@@ -298,12 +298,13 @@ impl Tcb {
         now: Time,
         pool: &mut Pool,
         syn: &Segment<'_>,
+        plain: Option<&[u8]>,
     ) -> Tcb {
         let mut tcb = Tcb::new(settings, iss, State::SynReceived);
         tcb.set_account(account);
         tcb.counters.segments_received = 1;
         tcb.take_syn(pool, syn);
-        tcb.take_data(now, pool, syn);
+        tcb.take_data(now, pool, syn, plain);
         tcb
     }
 
@@ -626,6 +627,16 @@ impl Tcb {
     /// Whether an acknowledgement is held back for a moment.
     pub fn has_delayed_ack(&self) -> bool {
         self.ack_at != Time::NEVER && !self.ack_now
+    }
+
+    /// Whether data of its is where it was decrypted ([`crate::pool::Arrivals`]).
+    pub fn has_arrivals(&self) -> bool {
+        self.receive.has_pieces()
+    }
+
+    /// Moves it into blocks.
+    pub fn settle_arrivals(&mut self, pool: &mut Pool) {
+        self.receive.settle(pool, None);
     }
 
     /// Until when it is, and whether for a segment after which the peer had nothing more to send.

@@ -13,8 +13,16 @@ use crate::time::Time;
 use crate::tortp;
 
 impl Circuits {
-    /// Takes in the plaintext of a record. `ce`: its datagram was marked by a congested router (RFC 3168).
-    pub fn receive(&mut self, now: Time, plain: &[u8], ce: bool, shared: &mut Shared) {
+    /// Takes in the plaintext of a record. `stays`: data can be left where it is ([`crate::pool::Arrivals`]). `ce`: its
+    /// datagram was marked by a congested router (RFC 3168).
+    pub fn receive(
+        &mut self,
+        now: Time,
+        plain: &[u8],
+        stays: bool,
+        ce: bool,
+        shared: &mut Shared,
+    ) {
         let only = tortp::only(plain);
         if only.is_none()
             && let Err(malformed) = tortp::check(plain)
@@ -29,11 +37,12 @@ impl Circuits {
             self.revive_all(now, shared);
         }
         self.last_received = now;
+        let whole = stays.then_some(plain);
         match only {
-            Some((wire, segment)) => self.segment_received(now, wire, segment, ce, shared),
+            Some((wire, segment)) => self.segment_received(now, wire, segment, whole, ce, shared),
             None => {
                 for (wire, segment) in tortp::segments(plain) {
-                    self.segment_received(now, wire, segment, ce, shared);
+                    self.segment_received(now, wire, segment, whole, ce, shared);
                 }
             }
         }
@@ -45,6 +54,7 @@ impl Circuits {
         now: Time,
         wire: u32,
         mut segment: Segment<'_>,
+        plain: Option<&[u8]>,
         ce: bool,
         shared: &mut Shared,
     ) {
@@ -54,7 +64,7 @@ impl Circuits {
             return;
         }
         self.stats.segments_received += 1;
-        self.deliver(now, wire, &segment, shared);
+        self.deliver(now, wire, &segment, plain, shared);
     }
 
     fn path_probe_received(&mut self, probe: PathProbe) {
@@ -65,11 +75,18 @@ impl Circuits {
         }
     }
 
-    fn deliver(&mut self, now: Time, wire: u32, segment: &Segment<'_>, shared: &mut Shared) {
+    fn deliver(
+        &mut self,
+        now: Time,
+        wire: u32,
+        segment: &Segment<'_>,
+        plain: Option<&[u8]>,
+        shared: &mut Shared,
+    ) {
         if segment.flags.has(Flags::RST) {
             self.resets.confirm(wire);
         }
-        if self.deliver_to_circuit(now, wire, segment, shared) {
+        if self.deliver_to_circuit(now, wire, segment, plain, shared) {
             return;
         }
         match self.tombstones.get(now, wire) {
@@ -91,7 +108,7 @@ impl Circuits {
                 }
             }
             None if self.may_be_opened(wire, segment) => {
-                self.open_passively(now, wire, segment, shared);
+                self.open_passively(now, wire, segment, plain, shared);
             }
             _ => {
                 self.stats.dropped_unknown_circuit += 1;
@@ -118,7 +135,14 @@ impl Circuits {
             && segment.options.circuit_number.is_some_and(|n| n != CONTROL)
     }
 
-    fn open_passively(&mut self, now: Time, wire: u32, segment: &Segment<'_>, shared: &mut Shared) {
+    fn open_passively(
+        &mut self,
+        now: Time,
+        wire: u32,
+        segment: &Segment<'_>,
+        plain: Option<&[u8]>,
+        shared: &mut Shared,
+    ) {
         if self.circuits.len() >= shared.config.max_circuits {
             self.stats.dropped_limit += 1;
             if let Some(reset) = reset_for(segment) {
@@ -130,7 +154,11 @@ impl Circuits {
         let iss = Seq(shared.rng.next_u32());
         let settings = self.settings(shared);
         let pool = &mut shared.pool;
-        let tcb = Tcb::accept_for(self.writers.account, &settings, iss, now, pool, segment);
+        let account = self.writers.account;
+        let tcb = Tcb::accept_for(account, &settings, iss, now, pool, segment, plain);
+        if tcb.has_arrivals() {
+            pool.arrivals.owned_by(self.id, wire);
+        }
         self.stats.payload_received += tcb.info().bytes_received;
         self.insert(wire, Circuit::new(number, tcb, false), shared);
         *self.numbers.entry(number).or_default() += 1;
@@ -145,6 +173,7 @@ impl Circuits {
         now: Time,
         wire: u32,
         segment: &Segment<'_>,
+        plain: Option<&[u8]>,
         shared: &mut Shared,
     ) -> bool {
         let Some(circuit) = self.circuits.get_mut(&wire).filter(|c| !c.buried) else {
@@ -152,7 +181,11 @@ impl Circuits {
         };
         let tcb = circuit.tcp.wake();
         let received = tcb.bytes_received();
-        let result = tcb.receive(now, &mut shared.pool, segment);
+        let had_arrivals = tcb.has_arrivals();
+        let result = tcb.receive_from(now, &mut shared.pool, segment, plain);
+        if tcb.has_arrivals() && !had_arrivals {
+            shared.pool.arrivals.owned_by(self.id, wire);
+        }
         self.stats.payload_received += tcb.bytes_received() - received;
         let holds_out_of_order = tcb.holds_out_of_order();
         self.heard |= wire == CONTROL && tcb.state().is_synchronized();

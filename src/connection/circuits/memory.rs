@@ -39,6 +39,15 @@ impl Writers {
 }
 
 impl Circuits {
+    /// What a circuit has where it was decrypted moves into blocks.
+    pub fn settle_arrivals(&mut self, wire: u32, shared: &mut Shared) {
+        if let Some(circuit) = self.circuits.get_mut(&wire)
+            && let Some(tcb) = circuit.tcp.awake_mut()
+        {
+            tcb.settle_arrivals(&mut shared.pool);
+        }
+    }
+
     /// Opens the account of the connection.
     pub(super) fn open_account(&mut self, shared: &mut Shared) {
         if self.writers.account == NOBODY {
