@@ -316,8 +316,9 @@ impl ReceiveQueue {
             } else {
                 let to = &mut buffer[done..n];
                 let (pieces, most) = (&mut self.pieces, to.len());
-                pool.arrivals
-                    .pull(pieces, None, most, |data| to[..data.len()].copy_from_slice(data))
+                pool.arrivals.pull(pieces, None, most, |data| {
+                    to[..data.len()].copy_from_slice(data)
+                })
             };
             done += take;
             self.advance(pool, take);
@@ -439,7 +440,10 @@ mod tests {
                 (Seq(100), Seq(110))
             ]
         );
-        assert_eq!(queue.store(&mut pool, Seq(302), &[0; 5], None), Stored::Duplicate);
+        assert_eq!(
+            queue.store(&mut pool, Seq(302), &[0; 5], None),
+            Stored::Duplicate
+        );
         queue.store(&mut pool, Seq(110), &[0; 90], None);
         assert_eq!(
             queue.sack_blocks().as_slice(),
@@ -461,18 +465,27 @@ mod tests {
             queue.store(&mut pool, Seq(90_000), &[0; 2], None),
             Stored::Dropped
         );
-        assert_eq!(queue.store(&mut pool, Seq(0), &[0; 2], None), Stored::InOrder);
+        assert_eq!(
+            queue.store(&mut pool, Seq(0), &[0; 2], None),
+            Stored::InOrder
+        );
     }
 
     #[test]
     fn a_segment_without_room_leaves_no_block_behind() {
         let mut pool = Pool::new(2 * BLOCK_SIZE as u64);
         let mut queue = ReceiveQueue::new(Seq(0), NOBODY);
-        assert_eq!(queue.store(&mut pool, Seq(0), &[1; 10], None), Stored::InOrder);
+        assert_eq!(
+            queue.store(&mut pool, Seq(0), &[1; 10], None),
+            Stored::InOrder
+        );
         let far = Seq(3 * BLOCK_SIZE as u32 - 10);
         assert_eq!(queue.store(&mut pool, far, &[1; 20], None), Stored::Dropped);
         assert_eq!(pool.in_use(), BLOCK_SIZE as u64);
-        assert_eq!(queue.store(&mut pool, far, &[1; 10], None), Stored::OutOfOrder);
+        assert_eq!(
+            queue.store(&mut pool, far, &[1; 10], None),
+            Stored::OutOfOrder
+        );
         assert_eq!(pool.in_use(), 2 * BLOCK_SIZE as u64);
         let counters = pool.counters();
         assert_eq!((counters.out_of_order, counters.in_order), (1, 0));
@@ -492,5 +505,99 @@ mod tests {
         let mut out = [0; 200];
         assert_eq!(queue.read(&mut pool, &mut out), 200);
         assert_eq!(out[..], pattern(0, 200));
+    }
+
+    /// Stores part of a stream as if it had just been decrypted, so that it can stay where it is.
+    fn arrive(queue: &mut ReceiveQueue, pool: &mut Pool, at: u32, n: usize) -> Stored {
+        let (mut plain, stays) = pool.arrivals.begin();
+        plain.extend_from_slice(b"header");
+        plain.extend(pattern(at, n));
+        let stored = queue.store(pool, Seq(at), &plain[6..], stays.then_some(&plain));
+        pool.arrivals.end(plain);
+        stored
+    }
+
+    #[test]
+    fn what_stays_is_counted_and_moves_when_something_comes_out_of_order() {
+        let mut pool = Pool::new(4 * BLOCK_SIZE as u64);
+        let mut queue = ReceiveQueue::new(Seq(0), NOBODY);
+        assert_eq!(arrive(&mut queue, &mut pool, 0, 1_500), Stored::InOrder);
+        assert_eq!(arrive(&mut queue, &mut pool, 1_500, 1_500), Stored::InOrder);
+        assert!(queue.has_pieces());
+        assert_eq!(pool.in_use(), 2 * BLOCK_SIZE as u64);
+        // Room for two more, and no more than that.
+        assert_eq!(arrive(&mut queue, &mut pool, 3_000, 6_000), Stored::Dropped);
+        assert_eq!(
+            arrive(&mut queue, &mut pool, 4_500, 1_500),
+            Stored::OutOfOrder
+        );
+        assert!(!queue.has_pieces());
+        assert_eq!(arrive(&mut queue, &mut pool, 3_000, 1_500), Stored::InOrder);
+        let mut out = vec![0; 6_000];
+        assert_eq!(queue.read(&mut pool, &mut out), 6_000);
+        assert_eq!(out, pattern(0, 6_000));
+        assert_eq!(pool.in_use(), 0);
+    }
+
+    #[test]
+    fn two_segments_of_a_datagram_may_stay_and_then_not() {
+        let mut pool = Pool::new(1 << 20);
+        let mut queue = ReceiveQueue::new(Seq(0), NOBODY);
+        let (mut plain, _) = pool.arrivals.begin();
+        plain.extend(pattern(0, 400));
+        let whole = Some(&plain[..]);
+        let mut store =
+            |at: usize| queue.store(&mut pool, Seq(at as u32), &plain[at..at + 100], whole);
+        assert_eq!(store(0), Stored::InOrder);
+        assert_eq!(store(200), Stored::OutOfOrder);
+        assert_eq!(store(100), Stored::InOrder);
+        assert_eq!(store(300), Stored::InOrder);
+        pool.arrivals.end(plain);
+        let mut out = vec![0; 400];
+        assert_eq!(queue.read(&mut pool, &mut out), 400);
+        assert_eq!(out, pattern(0, 400));
+        assert_eq!(pool.in_use(), 0);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn all_is_read_once_and_in_order(
+            steps in proptest::collection::vec((0u8..8, 0u32..6_000, 1usize..3_000), 1..150)
+        ) {
+            const END: u32 = 100_000;
+            let mut pool = Pool::new(1 << 20);
+            let mut queue = ReceiveQueue::new(Seq(0), NOBODY);
+            let mut read = 0;
+            let take = |queue: &mut ReceiveQueue, pool: &mut Pool, n: usize, read: &mut u32| {
+                let mut out = vec![0; n];
+                let n = queue.read(pool, &mut out);
+                assert_eq!(out[..n], pattern(*read, n));
+                *read += n as u32;
+            };
+            for (kind, ahead, n) in steps {
+                let next = queue.next().0;
+                match kind {
+                    0 => take(&mut queue, &mut pool, n, &mut read),
+                    1 => queue.settle(&mut pool, None),
+                    2 => queue.renege(&mut pool),
+                    _ => {
+                        // In order more often than not; some was received before.
+                        let from = if kind < 6 { next } else { next.saturating_sub(500) + ahead };
+                        let n = n.min((END - from.min(END)) as usize);
+                        arrive(&mut queue, &mut pool, from, n);
+                    }
+                }
+                assert_eq!(queue.next().0, read + queue.readable() as u32);
+                let held = queue.readable() + queue.out_of_order();
+                assert!(pool.in_use() >= held as u64);
+            }
+            while read < END {
+                let next = queue.next().0;
+                arrive(&mut queue, &mut pool, next, 1_400.min((END - next) as usize));
+                take(&mut queue, &mut pool, 3_000, &mut read);
+            }
+            assert_eq!(pool.in_use(), 0);
+            assert!(!pool.arrivals.is_full());
+        }
     }
 }

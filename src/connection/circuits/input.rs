@@ -15,14 +15,7 @@ use crate::tortp;
 impl Circuits {
     /// Takes in the plaintext of a record. `stays`: data can be left where it is ([`crate::pool::Arrivals`]). `ce`: its
     /// datagram was marked by a congested router (RFC 3168).
-    pub fn receive(
-        &mut self,
-        now: Time,
-        plain: &[u8],
-        stays: bool,
-        ce: bool,
-        shared: &mut Shared,
-    ) {
+    pub fn receive(&mut self, now: Time, plain: &[u8], stays: bool, ce: bool, shared: &mut Shared) {
         let only = tortp::only(plain);
         if only.is_none()
             && let Err(malformed) = tortp::check(plain)
