@@ -53,6 +53,7 @@ impl Endpoint {
                 self.after(key);
             }
         }
+        self.shared.pool.trim();
         before - self.shared.pool.in_use()
     }
 

@@ -179,6 +179,7 @@ impl Endpoint {
                 Ok(())
             });
         }
+        self.shared.pool.on_time(now);
         self.tend_memory();
         self.tidy_timers();
     }

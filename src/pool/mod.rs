@@ -23,6 +23,7 @@ pub use account::{AccountId, NOBODY, Use};
 pub use arrivals::{Arrivals, Pieces};
 pub use pressure::Pressure;
 
+use crate::time::{Micros, SECOND, Time};
 use account::Account;
 use pressure::Gauge;
 
@@ -35,6 +36,13 @@ pub const KEPT: usize = 256;
 
 /// Free blocks kept for reuse, or as many as are in use if those are more; the others go back to the allocator.
 const RESERVE: u64 = 256;
+
+/// As many are kept as were in use at once a little while ago, but no more than this: what is handed out and comes back
+/// with every batch is to allocate nothing.
+const KEPT_WHILE_BUSY: u64 = 2_048;
+
+/// A little while.
+const WHILE: Micros = SECOND;
 
 /// A block for queued data.
 pub type Block = Box<[u8; BLOCK_SIZE]>;
@@ -62,6 +70,10 @@ pub struct Pool {
     pub arrivals: Arrivals,
     free: Vec<Block>,
     in_use: u64,
+    /// The most that were in use at once in this while and in the one before, up to a bound.
+    busy: [u64; 2],
+    /// When this while ends.
+    while_until: Time,
     budget: u64,
     /// Percent of what the others leave that a connection may hold.
     share: u64,
@@ -104,6 +116,8 @@ impl Pool {
             arrivals: Arrivals::default(),
             free: Vec::new(),
             in_use: 0,
+            busy: [0; 2],
+            while_until: Time(0),
             budget: 0,
             share: u64::from(share),
             plenty: 0,
@@ -255,6 +269,7 @@ impl Pool {
         self.in_use += n as u64;
         *self.accounts[account.0 as usize].of(usage) += n as u64;
         self.counters.most = self.counters.most.max(self.in_use);
+        self.busy[0] = self.busy[0].max(self.in_use);
         self.attention |= self.gauge.follow(self.in_use);
     }
 
@@ -278,10 +293,34 @@ impl Pool {
         self.free.push(block);
         // One more than are given back may have to go: the fewer are in use, the fewer are kept.
         for _ in 0..2 {
-            if self.free.len() as u64 > RESERVE.max(self.in_use) {
+            if self.free.len() as u64 > self.kept() {
                 self.free.pop();
             }
         }
+    }
+
+    /// Free blocks that are kept.
+    fn kept(&self) -> u64 {
+        let [now, before] = self.busy;
+        RESERVE
+            .max(self.in_use)
+            .max(now.max(before).min(KEPT_WHILE_BUSY))
+    }
+
+    /// Takes note of the time: what was kept for a crowd goes when it has gone.
+    #[inline]
+    pub fn on_time(&mut self, now: Time) {
+        if self.while_until <= now {
+            self.while_until = now + WHILE;
+            self.busy = [self.in_use, self.busy[0]];
+            self.free.truncate(self.kept() as usize);
+        }
+    }
+
+    /// Memory is short elsewhere: gives back what is kept for a crowd.
+    pub fn trim(&mut self) {
+        self.busy = [self.in_use; 2];
+        self.free.truncate(self.kept() as usize);
     }
 
     /// Data out of order was thrown away.

@@ -34,7 +34,16 @@ fn few_blocks_are_kept_when_few_are_in_use() {
     let mut pool = Pool::new(BUDGET);
     let held = take(&mut pool, NOBODY, Use::Send, 8_000);
     give(&mut pool, NOBODY, Use::Send, held);
+    let kept = pool.free.len() as u64;
+    assert!((RESERVE + 1..=KEPT_WHILE_BUSY).contains(&kept), "{kept}");
+    for at in 1..=2 {
+        pool.on_time(Time(at * WHILE));
+    }
     assert!(pool.free.len() as u64 <= RESERVE, "{}", pool.free.len());
+    // Those that a smaller crowd takes and gives back again and again.
+    let held = take(&mut pool, NOBODY, Use::Send, 1_000);
+    give(&mut pool, NOBODY, Use::Send, held);
+    assert_eq!(pool.free.len(), 1_000);
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub struct Pair {
     pub reading: bool,
     /// What it has still to read.
     unread: Vec<CircuitId>,
+    /// What it reads into.
+    buffer: Vec<u8>,
     /// Octets that it has read.
     pub read: u64,
     /// Circuits that are open at the second end.
@@ -84,6 +86,7 @@ impl Pair {
             offered: 0,
             reading: true,
             unread: Vec::new(),
+            buffer: vec![0; 16 * CELL],
             read: 0,
             incoming: Vec::new(),
             broken: 0,
@@ -181,9 +184,14 @@ impl Pair {
     }
 
     fn read_all(&mut self, who: usize, id: CircuitId) {
-        let mut buffer = [0; 16 * CELL];
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.read_into(who, id, &mut buffer);
+        self.buffer = buffer;
+    }
+
+    fn read_into(&mut self, who: usize, id: CircuitId, buffer: &mut [u8]) {
         loop {
-            match self.on(who, |end| end.read(id, &mut buffer)) {
+            match self.on(who, |end| end.read(id, buffer)) {
                 Ok(n) => self.read += n as u64,
                 Err(utcp::error::Error::End) if self.closing => {
                     let _ = self.on(who, |end| end.close(id));
