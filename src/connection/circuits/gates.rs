@@ -111,13 +111,14 @@ impl Circuits {
             return;
         };
         let acked = tcb.bytes_acked();
-        let news = acked - circuit.acked;
-        circuit.acked = acked;
+        let news = (acked as u32).wrapping_sub(circuit.acked);
+        circuit.acked = acked as u32;
         if news > 0 {
-            self.budget.on_acked(now, news, self.srtt);
+            self.budget.on_acked(now, u64::from(news), self.srtt);
         }
-        let lost = tcb.bytes_lost();
-        if std::mem::replace(&mut circuit.lost, lost) < lost {
+        let lost = tcb.bytes_lost() as u32;
+        // It begins anew after sleep.
+        if lost.wrapping_sub(std::mem::replace(&mut circuit.lost, lost)) as i32 > 0 {
             self.budget.on_lost(now, self.srtt);
         }
         let (before, after) = circuit.recount();

@@ -1,9 +1,11 @@
 //! All circuits of one connection: what the relay asks of them, what it hears, their timers and their end.
 
 mod chores;
+mod ending;
 mod gates;
 mod input;
 mod memory;
+mod order;
 mod output;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,7 +16,7 @@ use super::path::group::Group;
 use super::resets::Resets;
 use super::tombstones::{Tombstone, Tombstones};
 use crate::endpoint::shared::Shared;
-use crate::endpoint::timers::Owner;
+use crate::endpoint::timers::{Owner, Timer};
 use crate::endpoint::{CircuitId, ConnectionId, EVENT_READABLE, EVENT_WRITABLE, Event, Role};
 use crate::error::{CloseReason, Error};
 use crate::map::{HashSeed, Map};
@@ -67,6 +69,8 @@ pub struct Circuits {
     timed_out: bool,
     next_id: u32,
     circuits: Map<u32, Box<Circuit>>,
+    /// Why all of them have ended, with the connection, or do as they are visited.
+    ended: Option<CloseReason>,
     /// What is being done to all of them.
     chores: Chores,
     /// Circuits whose timer was backed off since the peer was last heard after a silence.
@@ -132,6 +136,7 @@ impl Circuits {
             timed_out: false,
             next_id: 0,
             circuits: hash.map(),
+            ended: None,
             chores: Chores::default(),
             backed_off: Vec::new(),
             buried: 0,
@@ -184,6 +189,7 @@ impl Circuits {
     fn insert(&mut self, wire: u32, mut circuit: Circuit, shared: &mut Shared) {
         circuit.tcp.set_path_mss(Self::mss(self.limit));
         self.circuits.insert(wire, Box::new(circuit));
+        self.append(wire);
         if shared.config.coupled {
             // It exists, so it cannot fail.
             let _ = self.set_coupled(wire, true, shared);
@@ -259,13 +265,6 @@ impl Circuits {
     /// Circuits that have not ended.
     pub fn open_count(&self) -> usize {
         self.circuits.len() - self.buried
-    }
-
-    /// The identifiers of all circuits, in order.
-    fn wires(&self) -> Vec<u32> {
-        let mut wires: Vec<u32> = self.circuits.keys().copied().collect();
-        wires.sort_unstable();
-        wires
     }
 
     /// Smoothed round-trip time of the path, zero if unknown.
@@ -388,6 +387,10 @@ impl Circuits {
             return;
         };
         circuit.forgotten = true;
+        self.settle(wire, shared);
+        let Some(circuit) = self.circuits.get_mut(&wire) else {
+            return;
+        };
         if circuit.end().is_none() && !circuit.tcp.awake().is_some_and(Tcb::is_closing) {
             self.abort(wire, CloseReason::Local, shared);
         }
@@ -418,9 +421,9 @@ impl Circuits {
         if circuit.tcp.is_coupled() {
             circuit.tcp.wake().set_coupled(now, false);
         }
-        shared.timers.remove(circuit.timer);
-        circuit.timer = Time::NEVER;
-        if !self.tombstones.contains(wire) {
+        let owner = Owner::Circuit(self.id, wire);
+        shared.timers.remove(owner, &mut circuit.timer);
+        if self.ended.is_none() && !self.tombstones.contains(wire) {
             self.tombstones.insert(now, wire, Tombstone::Reset);
         }
         self.leave_line(wire);
@@ -432,11 +435,15 @@ impl Circuits {
             .circuits
             .get(&wire)
             .is_some_and(|c| c.forgotten && c.buried);
-        if done && let Some(mut circuit) = self.circuits.remove(&wire) {
+        if done && let Some(mut circuit) = self.take_out(wire) {
             if let Some(tcb) = circuit.tcp.awake_mut() {
                 tcb.release(&mut shared.pool);
             }
             self.buried -= 1;
+            if self.ended.is_some() {
+                // So do all others.
+                return;
+            }
             self.tidy_writers();
             // Entries that were deleted would have a table that is used again grow instead of being filled.
             if self.circuits.len() < self.circuits.capacity() / 8 && self.circuits.capacity() > ROOM
@@ -535,11 +542,6 @@ impl Circuits {
 
     // ---- timers ----
 
-    /// The deadline of a circuit that is registered with the endpoint's timers.
-    pub fn registered(&self, wire: u32) -> Time {
-        self.circuits.get(&wire).map_or(Time::NEVER, |c| c.timer)
-    }
-
     fn update_timer(&mut self, wire: u32, shared: &mut Shared) {
         if let Some(circuit) = self.circuits.get_mut(&wire) {
             Self::set_timer(self.id, wire, circuit, shared);
@@ -550,7 +552,7 @@ impl Circuits {
         if !circuit.buried {
             let deadline = circuit.tcp.awake().map_or(Time::NEVER, Tcb::deadline);
             let owner = Owner::Circuit(connection, wire);
-            circuit.timer = shared.timers.update(owner, circuit.timer, deadline);
+            shared.timers.update(owner, &mut circuit.timer, deadline);
         }
     }
 
@@ -559,7 +561,7 @@ impl Circuits {
         let Some(circuit) = self.circuits.get_mut(&wire) else {
             return;
         };
-        circuit.timer = Time::NEVER;
+        circuit.timer = Timer::OFF;
         let Some(tcb) = circuit.tcp.awake_mut() else {
             return;
         };
@@ -633,39 +635,5 @@ impl Circuits {
             return None;
         }
         self.circuits.get(&CONTROL).and_then(|c| c.end())
-    }
-
-    // ---- the end ----
-
-    /// The connection has ended: so have all circuits.
-    pub fn end(&mut self, reason: CloseReason, shared: &mut Shared) {
-        self.held = false;
-        // First of all, or each circuit would have to be looked for in its line.
-        self.active = VecDeque::new();
-        self.delayed_acks = VecDeque::new();
-        self.drowsy = VecDeque::new();
-        self.writers.forget();
-        self.reordering = Vec::new();
-        self.waiting = [VecDeque::new(), VecDeque::new()];
-        self.passable = false;
-        self.gates_at = Time::NEVER;
-        self.group = None;
-        self.forget_chores();
-        for wire in self.wires() {
-            if let Some(circuit) = self.circuits.get_mut(&wire) {
-                if circuit.end().is_none() {
-                    circuit.tcp.wake().abort(&mut shared.pool, reason);
-                }
-                // What the relay never heard of ends unheard.
-                circuit.closed_reported |= wire == CONTROL || !circuit.announced;
-                circuit.forgotten |= !circuit.announced;
-            }
-            self.bury(wire, shared);
-            self.report(wire, shared);
-            self.remove_if_done(wire, shared);
-        }
-        self.replies = VecDeque::new();
-        self.tombstones = Tombstones::default();
-        self.resets = Resets::default();
     }
 }
