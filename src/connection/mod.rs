@@ -3,6 +3,8 @@
 pub mod circuit;
 pub mod circuits;
 #[cfg(test)]
+mod ending_tests;
+#[cfg(test)]
 mod memory_tests;
 pub mod path;
 mod resets;

@@ -7,8 +7,8 @@ use crate::connection::circuits::CONTROL;
 use crate::error::{CloseReason, Error};
 use crate::pool::Pool;
 use crate::stats::CircuitInfo;
-use crate::tcp::{State, Tcb};
 use crate::tcp::congestion::Algorithm;
+use crate::tcp::{State, Tcb};
 
 fn split(id: CircuitId) -> (u32, u32) {
     ((id.0 >> 32) as u32, id.0 as u32)

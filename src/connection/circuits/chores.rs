@@ -41,8 +41,7 @@ impl Default for Chores {
 
 impl Chores {
     /// All walks.
-    pub(super) const WALKS: [WhichWalk; 3] =
-        [|c| &mut c.resize, |c| &mut c.report, |c| &mut c.end];
+    pub(super) const WALKS: [WhichWalk; 3] = [|c| &mut c.resize, |c| &mut c.report, |c| &mut c.end];
 
     fn is_done(&self) -> bool {
         let walks = [self.resize, self.report, self.end];

@@ -18,14 +18,13 @@ impl Circuits {
     pub fn end(&mut self, reason: CloseReason, shared: &mut Shared) {
         self.ended = Some(reason);
         self.held = false;
-        // First of all, or each circuit would have to be looked for in its line.
         self.active = VecDeque::new();
         self.delayed_acks = VecDeque::new();
         self.drowsy = VecDeque::new();
         self.backed_off = Vec::new();
         self.writers.forget();
         self.reordering = Vec::new();
-        self.waiting = [VecDeque::new(), VecDeque::new()];
+        self.waiting = Default::default();
         self.passable = false;
         self.gates_at = Time::NEVER;
         self.group = None;
@@ -74,7 +73,7 @@ impl Circuits {
     /// The connection is forgotten: gives the memory of some circuits back. Returns whether that were all.
     pub fn release(&mut self, shared: &mut Shared) -> bool {
         for _ in 0..SOME {
-            // The ring hangs on the control circuit, which goes last.
+            // The others are found by the control circuit, so that goes last.
             let wire = self.oldest().unwrap_or(CONTROL);
             let Some(mut circuit) = self.take_out(wire) else {
                 self.circuits.shrink_to_fit();

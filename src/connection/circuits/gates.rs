@@ -2,7 +2,10 @@
 //! Circuits that it holds back stand in line, so that whatever an acknowledgement lets out, only those are looked at that
 //! get a turn.
 
+use std::collections::VecDeque;
+
 use super::Circuits;
+use crate::connection::circuit::Circuit;
 use crate::connection::path::budget::Budget;
 use crate::connection::path::group::Group;
 use crate::endpoint::shared::Shared;
@@ -24,6 +27,33 @@ pub enum Gate {
 
 impl Gate {
     pub(super) const ALL: [Gate; 2] = [Gate::Budget, Gate::Window];
+}
+
+/// Circuits that have left a line, which it may hold beside as many as wait.
+const STALE: usize = 64;
+
+/// Circuits before a gate, the longest waiting first. Who goes while it waits leaves its place behind, which is found out
+/// when its turn comes: to look for it would be to look at all.
+#[derive(Default)]
+pub(super) struct Line {
+    pub places: VecDeque<u32>,
+    waiting: usize,
+}
+
+impl Line {
+    /// Nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// One does not wait any more.
+    pub fn left(&mut self) {
+        // None did, after the end.
+        self.waiting = self.waiting.saturating_sub(1);
+        if self.waiting == 0 {
+            self.places.clear();
+        }
+    }
 }
 
 impl Circuits {
@@ -56,7 +86,15 @@ impl Circuits {
             && circuit.waiting.is_none()
         {
             circuit.waiting = Some(gate);
-            self.waiting[gate as usize].push_back(wire);
+            let line = &mut self.waiting[gate as usize];
+            line.places.push_back(wire);
+            line.waiting += 1;
+            if line.places.len() > 2 * line.waiting + STALE {
+                let circuits = &self.circuits;
+                let waits = |c: &Box<Circuit>| c.waiting == Some(gate);
+                line.places
+                    .retain(|wire| circuits.get(wire).is_some_and(waits));
+            }
         }
     }
 
@@ -167,7 +205,7 @@ impl Circuits {
         if let Some(circuit) = self.circuits.get_mut(&wire)
             && let Some(gate) = circuit.waiting.take()
         {
-            self.waiting[gate as usize].retain(|&other| other != wire);
+            self.waiting[gate as usize].left();
         }
     }
 

@@ -29,6 +29,7 @@ use crate::time::{Micros, SECOND, Time};
 use crate::tortp;
 use chores::{Chores, SOME};
 pub use gates::Gate;
+use gates::Line;
 use memory::Writers;
 
 /// The wire identifier and the relay's number of the control circuit.
@@ -69,6 +70,8 @@ pub struct Circuits {
     timed_out: bool,
     next_id: u32,
     circuits: Map<u32, Box<Circuit>>,
+    /// The one that began last.
+    newest: u32,
     /// Why all of them have ended, with the connection, or do as they are visited.
     ended: Option<CloseReason>,
     /// What is being done to all of them.
@@ -91,7 +94,7 @@ pub struct Circuits {
     /// None of them is put to sleep before.
     bedtime_from: Time,
     /// Circuits that the budget or the common window holds back, each in a line of its own ([`Gate`]).
-    waiting: [VecDeque<u32>; 2],
+    waiting: [Line; 2],
     /// One of those could send now.
     passable: bool,
     /// When one of them could, if nothing happens before.
@@ -136,6 +139,7 @@ impl Circuits {
             timed_out: false,
             next_id: 0,
             circuits: hash.map(),
+            newest: CONTROL,
             ended: None,
             chores: Chores::default(),
             backed_off: Vec::new(),
@@ -148,7 +152,7 @@ impl Circuits {
             delayed_acks: VecDeque::new(),
             drowsy: VecDeque::new(),
             bedtime_from: Time(0),
-            waiting: [VecDeque::new(), VecDeque::new()],
+            waiting: Default::default(),
             passable: false,
             gates_at: Time::NEVER,
             budget: Budget::default(),
@@ -188,8 +192,7 @@ impl Circuits {
     /// A circuit begins: what is known of the path is its start.
     fn insert(&mut self, wire: u32, mut circuit: Circuit, shared: &mut Shared) {
         circuit.tcp.set_path_mss(Self::mss(self.limit));
-        self.circuits.insert(wire, Box::new(circuit));
-        self.append(wire);
+        self.append(wire, Box::new(circuit));
         if shared.config.coupled {
             // It exists, so it cannot fail.
             let _ = self.set_coupled(wire, true, shared);

@@ -1,8 +1,8 @@
 //! All circuits in the order in which they began, for what is done to some of them at a time: a walk can stop anywhere and
 //! goes on there, whatever has come and gone meanwhile.
 //!
-//! Each circuit names the one before and the one after it, in a ring that begins and ends with the control circuit, which is
-//! there from the first to the last.
+//! Each circuit names the one before and the one after it. The control circuit is the first, and there until all others are
+//! gone; after the last one comes nobody, for whom it stands again.
 
 use super::chores::Chores;
 use super::{CONTROL, Circuits};
@@ -18,20 +18,15 @@ pub(super) const ALL: Walk = Some(CONTROL);
 pub(super) type WhichWalk = fn(&mut Chores) -> &mut Walk;
 
 impl Circuits {
-    fn link(&mut self, before: u32, after: u32) {
-        if let Some(circuit) = self.circuits.get_mut(&before) {
-            circuit.after = after;
+    /// Puts a circuit in, as the last.
+    pub(super) fn append(&mut self, wire: u32, mut circuit: Box<Circuit>) {
+        circuit.before = self.newest;
+        circuit.after = CONTROL;
+        if let Some(newest) = self.circuits.get_mut(&self.newest) {
+            newest.after = wire;
         }
-        if let Some(circuit) = self.circuits.get_mut(&after) {
-            circuit.before = before;
-        }
-    }
-
-    /// A circuit that is there now is the last.
-    pub(super) fn append(&mut self, wire: u32) {
-        let last = self.circuits.get(&CONTROL).map_or(CONTROL, |c| c.before);
-        self.link(last, wire);
-        self.link(wire, CONTROL);
+        self.newest = wire;
+        self.circuits.insert(wire, circuit);
     }
 
     /// Takes a circuit out.
@@ -43,7 +38,14 @@ impl Circuits {
                 *walk = Self::to(circuit.after);
             }
         }
-        self.link(circuit.before, circuit.after);
+        if let Some(before) = self.circuits.get_mut(&circuit.before) {
+            before.after = circuit.after;
+        }
+        if circuit.after == CONTROL {
+            self.newest = circuit.before;
+        } else if let Some(after) = self.circuits.get_mut(&circuit.after) {
+            after.before = circuit.before;
+        }
         Some(circuit)
     }
 
