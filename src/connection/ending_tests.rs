@@ -186,6 +186,18 @@ fn circuits_that_end_while_they_wait_for_a_gate_keep_nobody_waiting() {
         .filter(|&wire| waits(&side, wire))
         .collect();
     assert!(waiting.len() > 100, "{}", waiting.len());
+    // Who goes and comes again and again takes no more than a place.
+    for _ in 0..1_000 {
+        for coupled in [false, true] {
+            let done = side
+                .circuits
+                .set_coupled(waiting[0], coupled, &mut side.shared);
+            assert_eq!(done, Ok(()));
+        }
+        side.sent();
+        assert!(side.circuits.places() <= 2 * 200 + 64 + 1);
+    }
+    assert!(waits(&side, waiting[0]));
     // All but the last of those that wait go.
     let (last, gone) = waiting.split_last().expect("some");
     for &wire in gone {
@@ -233,5 +245,27 @@ fn circuits_that_begin_and_go_while_others_are_visited_leave_none_out() {
         let circuit = side.circuits.get(*wire).expect("open");
         let mss = circuit.tcp.look(|tcb| tcb.info().mss);
         assert_eq!(mss, 900 - 19, "{wire}");
+    }
+}
+
+#[test]
+fn whichever_circuit_goes_all_others_are_visited() {
+    // The first, one between, the last, and the last two.
+    for gone in [&[2][..], &[4], &[8], &[8, 6], &[2, 4, 6, 8]] {
+        let mut side = Side::new(Config::default());
+        for wire in [2, 4, 6, 8] {
+            side.syn(wire, wire);
+        }
+        for &wire in gone {
+            side.forget(wire);
+        }
+        for wire in [10, 12] {
+            side.syn(wire, wire);
+        }
+        side.events();
+        side.end();
+        let left = [2, 4, 6, 8, 10, 12].into_iter();
+        let left: Vec<u32> = left.filter(|wire| !gone.contains(wire)).collect();
+        assert_eq!(side.closed(), left, "{gone:?}");
     }
 }

@@ -5,7 +5,6 @@
 use std::collections::VecDeque;
 
 use super::Circuits;
-use crate::connection::circuit::Circuit;
 use crate::connection::path::budget::Budget;
 use crate::connection::path::group::Group;
 use crate::endpoint::shared::Shared;
@@ -90,12 +89,30 @@ impl Circuits {
             line.places.push_back(wire);
             line.waiting += 1;
             if line.places.len() > 2 * line.waiting + STALE {
-                let circuits = &self.circuits;
-                let waits = |c: &Box<Circuit>| c.waiting == Some(gate);
-                line.places
-                    .retain(|wire| circuits.get(wire).is_some_and(waits));
+                self.tidy_line(gate);
             }
         }
+    }
+
+    /// Leaves one place, the first, to each circuit that waits.
+    fn tidy_line(&mut self, gate: Gate) {
+        let circuits = &mut self.circuits;
+        let line = &mut self.waiting[gate as usize];
+        line.places.retain(|wire| {
+            let circuit = circuits.get_mut(wire);
+            circuit.is_some_and(|c| c.waiting.take_if(|waits| *waits == gate).is_some())
+        });
+        for wire in &line.places {
+            if let Some(circuit) = circuits.get_mut(wire) {
+                circuit.waiting = Some(gate);
+            }
+        }
+    }
+
+    /// Places in the line of those that wait for the common window.
+    #[cfg(test)]
+    pub fn places(&self) -> usize {
+        self.waiting[Gate::Window as usize].places.len()
     }
 
     /// The gate that is open and has someone waiting.
