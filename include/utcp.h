@@ -689,8 +689,8 @@ typedef struct utcp_callbacks {
    */
   void (*connection_ready)(void *user, struct utcp_connection *connection);
   /**
-   * The connection has ended, for the reason UTCP_CLOSE_*; its circuits have been reported closed before it. Free
-   * the handle, here or later.
+   * The connection has ended, for the reason UTCP_CLOSE_*; its circuits have been reported closed before it, if they
+   * are very many by several calls of process. Free the handle, here or later.
    *
    * If connection_incoming is NULL, this may be the first that the relay hears of a connection.
    */
@@ -1500,8 +1500,9 @@ int utcp_connection_role(const struct utcp_connection *connection);
 
 /**
  * Ends a connection: the peer is told, its circuits are reported closed with UTCP_CLOSE_CONNECTION, and
- * connection_closed follows with UTCP_CLOSE_LOCAL, all from the next process. The handle stays valid until it is
- * freed.
+ * connection_closed follows with UTCP_CLOSE_LOCAL, all from the next process. If there are very many circuits, it takes
+ * several calls of process, each due at once, until all were reported. Meanwhile they have all ended: calls with any of
+ * them give UTCP_ERR_CLOSED, and the peer can be connected to again. The handle stays valid until it is freed.
  *
  * UTCP_ERR_CLOSED: it has ended already. UTCP_ERR_NULL, UTCP_ERR_HANDLE: not a connection.
  */
@@ -1510,7 +1511,8 @@ int utcp_connection_close(struct utcp_connection *connection);
 /**
  * Frees a connection's handle, and ends the connection first if it has not ended. No callback comes any more for it
  * or its circuits, which end too. The handle of its control circuit goes with it; those of its other circuits stay
- * valid, as closed, until they are freed. NULL is allowed and does nothing.
+ * valid, as closed, until they are freed. If there are very many, what they hold is given back by the next calls of
+ * process. NULL is allowed and does nothing.
  *
  * UTCP_ERR_HANDLE: it was freed already. UTCP_ERR_BUSY: called from inside the log hook; nothing was freed.
  */

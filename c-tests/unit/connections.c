@@ -145,6 +145,85 @@ close_is_told_to_both(void **state)
 }
 
 /* Data that was written before the close is not waited for; but an orderly end of circuits first loses nothing. */
+/* Too many circuits to be reported by one call: nobody finds one alive meanwhile, and the connection comes last. */
+static void
+close_with_very_many_circuits(void **state)
+{
+  enum { COUNT = 3000, FREED = 1000 };
+  struct pair p = pair_new(*state, NULL, NULL);
+  utcp_circuit **circuits = calloc(COUNT, sizeof *circuits);
+  assert_non_null(circuits);
+  for (uint32_t i = 0; i < COUNT; i++) {
+    assert_int_equal(utcp_connection_open_circuit(p.ab, i + 1, &circuits[i]), UTCP_OK);
+    host_track_circuit(p.a, circuits[i]);
+  }
+  size_t before = p.a->event_count;
+  assert_int_equal(utcp_connection_close(p.ab), UTCP_OK);
+  assert_int_equal(utcp_endpoint_process(p.a->endpoint, p.net->now), UTCP_OK);
+  size_t told = host_count(p.a, EV_CIRCUIT_CLOSED);
+  assert_true(told > 0 && told < FREED);
+  assert_int_equal(p.a->event_count, before + told);
+  assert_true(utcp_endpoint_next_deadline(p.a->endpoint) <= p.net->now + 1);
+
+  size_t written = 0;
+  utcp_circuit_info info = { .size = sizeof info };
+  utcp_circuit *last = circuits[COUNT - 1];
+  assert_int_equal(utcp_circuit_room(last), 0);
+  assert_int_equal(utcp_circuit_get_info(last, &info), UTCP_OK);
+  assert_int_equal(info.state, UTCP_TCP_CLOSED);
+  assert_int_equal(utcp_circuit_write(last, (const uint8_t *)"hello", 5, &written), UTCP_ERR_CLOSED);
+  assert_int_equal(utcp_connection_open_circuit(p.ab, COUNT + 1, &last), UTCP_ERR_CLOSED);
+  /* Of handles that are freed now, nothing is told any more. */
+  for (uint32_t i = COUNT - 1 - FREED; i < COUNT - 1; i++) {
+    host_untrack(p.a, circuits[i]);
+    assert_int_equal(utcp_circuit_free(circuits[i]), UTCP_OK);
+  }
+  /* The peer's address is free. */
+  connect_to(p.a, p.b, NULL);
+  RUN_UNTIL(p.net, 20 * SECOND, host_closed(p.a, p.ab) && host_count(p.a, EV_READY) == 2);
+  assert_int_equal(host_count(p.a, EV_CIRCUIT_CLOSED), COUNT - FREED);
+  size_t closed = 0;
+  for (size_t i = before; i < p.a->event_count; i++) {
+    const struct event *event = &p.a->events[i];
+    closed += event->kind == EV_CIRCUIT_CLOSED;
+    if (event->kind == EV_CIRCUIT_CLOSED)
+      assert_int_equal(event->reason, UTCP_CLOSE_CONNECTION);
+    if (event->kind == EV_CLOSED)
+      assert_int_equal(closed, COUNT - FREED);
+  }
+  free(circuits);
+}
+
+/* The same when the connection's handle is freed in the middle, and the endpoint then. */
+static void
+free_with_very_many_circuits(void **state)
+{
+  enum { COUNT = 3000 };
+  struct pair p = pair_new(*state, NULL, NULL);
+  uint8_t cell[514] = { 0 };
+  size_t written = 0;
+  utcp_circuit *circuit = NULL;
+  for (uint32_t i = 0; i < COUNT; i++) {
+    assert_int_equal(utcp_connection_open_circuit(p.ab, i + 1, &circuit), UTCP_OK);
+    host_track_circuit(p.a, circuit);
+    assert_int_equal(utcp_circuit_write(circuit, cell, sizeof cell, &written), UTCP_OK);
+  }
+  host_untrack(p.a, p.ab);
+  size_t before = p.a->event_count;
+  assert_int_equal(utcp_connection_free(p.ab), UTCP_OK);
+  uint64_t held = utcp_endpoint_memory(p.a->endpoint);
+  assert_true(held > 0);
+  assert_int_equal(utcp_circuit_write(circuit, cell, sizeof cell, &written), UTCP_ERR_CLOSED);
+  assert_int_equal(utcp_endpoint_process(p.a->endpoint, p.net->now), UTCP_OK);
+  assert_true(utcp_endpoint_memory(p.a->endpoint) < held);
+  RUN_UNTIL(p.net, 20 * SECOND, utcp_endpoint_memory(p.a->endpoint) == 0);
+  for (size_t i = before; i < p.a->event_count; i++)
+    assert_int_equal(p.a->events[i].kind, EV_MEMORY);
+  /* What the peer has of it ends by itself. */
+  RUN_UNTIL(p.net, 20 * SECOND, host_closed(p.b, p.ba));
+  host_stop(p.a);
+}
+
 static void
 freeing_an_open_connection_closes_it(void **state)
 {
@@ -483,6 +562,8 @@ main(void)
     NET_TEST(over_ipv6),
     NET_TEST(find),
     NET_TEST(close_is_told_to_both),
+    NET_TEST(close_with_very_many_circuits),
+    NET_TEST(free_with_very_many_circuits),
     NET_TEST(freeing_an_open_connection_closes_it),
     NET_TEST(incoming_refused),
     NET_TEST(new_peers_refused),

@@ -1,10 +1,10 @@
 //! One circuit: its TCP, and what the relay wants to hear of it.
 
 use super::circuits::{CONTROL, Gate};
+use crate::endpoint::timers::Timer;
 use crate::endpoint::{EVENT_READABLE, EVENT_WRITABLE};
 use crate::error::CloseReason;
 use crate::tcp::{State, Tcb, Tcp};
-use crate::time::Time;
 
 /// The weight of a circuit in the round robin unless the relay says otherwise.
 pub const DEFAULT_WEIGHT: u8 = 16;
@@ -13,6 +13,8 @@ pub const DEFAULT_WEIGHT: u8 = 16;
 pub const WAITS_FOR_MEMORY: u8 = 1;
 /// Of those that may hold data out of order.
 pub const REORDERS: u8 = 2;
+/// Of those that wait for a backed-off timer, as far as is known.
+pub const BACKED_OFF: u8 = 4;
 
 /// A circuit of a connection.
 pub struct Circuit {
@@ -35,13 +37,18 @@ pub struct Circuit {
     /// It stands in this line.
     pub waiting: Option<Gate>,
     /// Octets that the common window counts as its own.
-    pub in_group: u64,
-    /// Octets acknowledged, and found lost, of which the budget of new circuits knows.
-    pub acked: u64,
+    pub in_group: u32,
+    /// Octets acknowledged, and found lost, of which the budget of new circuits knows: the low bits, which tell what is
+    /// new.
+    pub acked: u32,
     /// See `acked`.
-    pub lost: u64,
-    /// The deadline registered with the endpoint's timers.
-    pub timer: Time,
+    pub lost: u32,
+    /// The circuits that began before and after it (see `circuits/order.rs`).
+    pub before: u32,
+    /// See `before`.
+    pub after: u32,
+    /// Its entry in the endpoint's timers.
+    pub timer: Timer,
     /// Its number cannot be opened by the relay.
     pub holds_number: bool,
     /// The relay has heard of it (always, if it opened it).
@@ -50,7 +57,7 @@ pub struct Circuit {
     pub readable: Notice,
     /// The same for Writable.
     pub writable: Notice,
-    /// Lists that it is in: [`WAITS_FOR_MEMORY`], [`REORDERS`]. One octet: there are many circuits.
+    /// Lists that it is in: [`WAITS_FOR_MEMORY`], [`REORDERS`], [`BACKED_OFF`]. One octet: there are many circuits.
     pub lists: u8,
     /// CircuitClosed was queued, or the relay ended it itself and needs no event.
     pub closed_reported: bool,
@@ -85,7 +92,9 @@ impl Circuit {
             in_group: 0,
             acked: 0,
             lost: 0,
-            timer: Time::NEVER,
+            before: CONTROL,
+            after: CONTROL,
+            timer: Timer::OFF,
             holds_number: number != CONTROL,
             announced,
             readable: Notice::default(),
@@ -106,11 +115,13 @@ impl Circuit {
 
     /// Octets that the common window counted as this circuit's until now, and that it has to count from now on.
     pub fn recount(&mut self) -> (u64, u64) {
+        // A window has 30 bits.
         let now = match self.tcp.awake() {
-            Some(tcb) if tcb.is_coupled() => tcb.in_flight(),
+            Some(tcb) if tcb.is_coupled() => tcb.in_flight() as u32,
             _ => 0,
         };
-        (std::mem::replace(&mut self.in_group, now), now)
+        let before = std::mem::replace(&mut self.in_group, now);
+        (u64::from(before), u64::from(now))
     }
 
     /// The gate that it has to pass, if any.

@@ -3,6 +3,8 @@
 pub mod circuit;
 pub mod circuits;
 #[cfg(test)]
+mod ending_tests;
+#[cfg(test)]
 mod memory_tests;
 pub mod path;
 mod resets;
@@ -15,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::dtls::{self, Incoming, Session, SessionState};
 use crate::endpoint::shared::Shared;
-use crate::endpoint::timers::Owner;
+use crate::endpoint::timers::{Owner, Timer};
 use crate::endpoint::{ConnectionId, ConnectionState, Datagram, Event, Role};
 use crate::error::CloseReason;
 use crate::stats::{ConnectionInfo, ConnectionStats};
@@ -93,7 +95,9 @@ pub struct Connection {
     /// Tokens of the peer's path probes that wait for their answer.
     path_answers: VecDeque<u32>,
     suspicion: Option<Suspicion>,
-    timer: Time,
+    /// Why it has ended, until that is told.
+    ended: Option<CloseReason>,
+    timer: Timer,
 }
 
 impl Connection {
@@ -128,7 +132,8 @@ impl Connection {
             mtu,
             path_answers: VecDeque::new(),
             suspicion: None,
-            timer: Time::NEVER,
+            ended: None,
+            timer: Timer::OFF,
         }
     }
 
@@ -325,14 +330,29 @@ impl Connection {
         log::debug!("{}: {}", self.peer, reason.text());
         self.phase = Phase::Closed;
         self.suspicion = None;
+        self.ended = Some(reason);
+        self.remove_timer(shared);
         self.circuits.end(CloseReason::Connection, shared);
-        shared.timers.remove(self.timer);
-        self.timer = Time::NEVER;
-        if self.announced {
-            shared
-                .events
-                .push_back(Event::ConnectionClosed(self.id, reason));
+        self.tell_end(shared);
+    }
+
+    /// Tells of the end, which comes after that of its circuits.
+    fn tell_end(&mut self, shared: &mut Shared) {
+        if self.circuits.is_over()
+            && let Some(reason) = self.ended.take()
+            && self.announced
+        {
+            let event = Event::ConnectionClosed(self.id, reason);
+            shared.events.push_back(event);
         }
+        self.update_timer(shared);
+    }
+
+    /// It has ended, and there are circuits that have not: its deadline has come.
+    pub fn go_on_ending(&mut self, now: Time, shared: &mut Shared) {
+        self.timer = Timer::OFF;
+        self.circuits.do_chores(now, shared);
+        self.tell_end(shared);
     }
 
     // ---- a peer that may have lost the session ----
@@ -439,7 +459,7 @@ impl Connection {
         };
         let suspicion = self.suspicion.map_or(Time::NEVER, |s| s.at);
         match self.phase {
-            Phase::Closed => Time::NEVER,
+            Phase::Closed => self.circuits.chores_deadline(),
             _ => session
                 .min(self.handshake_until)
                 .min(suspicion)
@@ -452,23 +472,24 @@ impl Connection {
         }
     }
 
-    /// The deadline that is registered with the endpoint's timers.
-    pub fn registered(&self) -> Time {
-        self.timer
-    }
-
     /// Registers what it waits for.
     pub fn update_timer(&mut self, shared: &mut Shared) {
-        self.timer = shared.timers.update(
-            Owner::Connection(self.id.0 as u32),
-            self.timer,
-            self.deadline(),
-        );
+        let (owner, deadline) = (self.owner(), self.deadline());
+        shared.timers.update(owner, &mut self.timer, deadline);
+    }
+
+    /// It waits for nothing.
+    pub fn remove_timer(&mut self, shared: &mut Shared) {
+        shared.timers.remove(self.owner(), &mut self.timer);
+    }
+
+    fn owner(&self) -> Owner {
+        Owner::Connection(self.id.0 as u32)
     }
 
     /// Its registered deadline has come.
     pub fn on_timer(&mut self, now: Time, shared: &mut Shared) {
-        self.timer = Time::NEVER;
+        self.timer = Timer::OFF;
         if self.handshake_until <= now && self.phase != Phase::Closed {
             self.close(CloseReason::Handshake, shared);
         }

@@ -420,7 +420,7 @@ fn what_comes_wakes_a_circuit() {
 }
 
 /// A side with so many circuits that all of them are not visited in one call.
-fn crowd() -> (Side, Vec<u32>) {
+pub(super) fn crowd() -> (Side, Vec<u32>) {
     let mut side = Side::new(Config::default());
     let wires: Vec<u32> = (1..=1_500).map(|n| 2 * n).collect();
     for &wire in &wires {

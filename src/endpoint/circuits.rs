@@ -7,8 +7,8 @@ use crate::connection::circuits::CONTROL;
 use crate::error::{CloseReason, Error};
 use crate::pool::Pool;
 use crate::stats::CircuitInfo;
-use crate::tcp::Tcb;
 use crate::tcp::congestion::Algorithm;
+use crate::tcp::{State, Tcb};
 
 fn split(id: CircuitId) -> (u32, u32) {
     ((id.0 >> 32) as u32, id.0 as u32)
@@ -64,6 +64,7 @@ impl Endpoint {
     ) -> Result<T, Error> {
         let (key, wire) = split(id);
         let connection = self.connections.get_mut(&key).ok_or(Error::Closed)?;
+        connection.circuits.settle(wire, &mut self.shared);
         let circuit = connection.circuits.get_mut(wire)?;
         let result = change(circuit, &mut self.shared.pool);
         if result.is_ok() {
@@ -117,6 +118,7 @@ impl Endpoint {
     pub fn readable(&self, id: CircuitId) -> usize {
         self.circuit(id)
             .ok()
+            .filter(|_| !self.is_late(id))
             .and_then(|c| c.tcp.awake())
             .map_or(0, Tcb::readable)
     }
@@ -128,8 +130,9 @@ impl Endpoint {
             return 0;
         };
         let memory = connection.circuits.writable_memory(&self.shared.pool);
-        let circuit = connection.circuits.get(wire);
-        circuit.map_or(0, |c| c.tcp.look(Tcb::room).min(memory))
+        let circuit = connection.circuits.get(wire).ok();
+        let live = circuit.filter(|_| !connection.circuits.is_late(wire));
+        live.map_or(0, |c| c.tcp.look(Tcb::room).min(memory))
     }
 
     /// Half-close.
@@ -174,10 +177,11 @@ impl Endpoint {
     pub fn abort(&mut self, id: CircuitId) -> Result<(), Error> {
         not_control(id)?;
         let (key, wire) = split(id);
-        if self.circuit(id)?.end().is_some() {
+        let connection = self.connections.get_mut(&key).ok_or(Error::Closed)?;
+        connection.circuits.settle(wire, &mut self.shared);
+        if connection.circuits.get(wire)?.end().is_some() {
             return Err(Error::Closed);
         }
-        let connection = self.connections.get_mut(&key).ok_or(Error::Closed)?;
         connection
             .circuits
             .abort(wire, CloseReason::Local, &mut self.shared);
@@ -219,11 +223,29 @@ impl Endpoint {
     /// TCP from the inside; last values after the end, as long as it was not forgotten.
     pub fn circuit_info(&self, id: CircuitId) -> Option<CircuitInfo> {
         let circuit = self.circuit(id).ok()?;
+        let mut info = circuit.tcp.look(Tcb::info);
+        if self.is_late(id) {
+            // As it is once it was visited.
+            info.state = State::Closed as u32;
+            info.send_queue = 0;
+            info.unsent = 0;
+            info.receive_queue = 0;
+            info.out_of_order = 0;
+            info.bytes_in_flight = 0;
+        }
         Some(CircuitInfo {
             number: circuit.number,
             wire_id: split(id).1,
-            ..circuit.tcp.look(Tcb::info)
+            ..info
         })
+    }
+
+    /// Whether it has ended with its connection, though it does not show in the circuit itself.
+    fn is_late(&self, id: CircuitId) -> bool {
+        let (key, wire) = split(id);
+        self.connections
+            .get(&key)
+            .is_some_and(|connection| connection.circuits.is_late(wire))
     }
 
     /// Switches congestion control.

@@ -2,6 +2,7 @@
 
 use super::Endpoint;
 use crate::config::SMALLEST_BUDGET;
+use crate::connection::Phase;
 use crate::error::Error;
 
 /// Connections that are gone, which the list of those with data out of order may hold.
@@ -35,17 +36,23 @@ impl Endpoint {
     pub fn shed(&mut self, bytes: u64) -> u64 {
         let before = self.shared.pool.in_use();
         let target = before.saturating_sub(bytes);
+        while self.shared.pool.in_use() > target && self.release_some() {}
         self.renege_until(target);
         if self.shared.pool.in_use() > target {
-            let mut holdings: Vec<(usize, u32, u32)> = self
+            let mut holdings: Vec<(bool, usize, u32, u32)> = self
                 .connections
                 .iter()
-                .flat_map(|(&key, c)| c.circuits.holdings().map(move |(wire, n)| (n, key, wire)))
-                .filter(|&(n, _, _)| n > 0)
+                .flat_map(|(&key, c)| {
+                    // What has ended with its connection goes before anything that lives.
+                    let over = c.phase == Phase::Closed;
+                    let holdings = c.circuits.holdings();
+                    holdings.map(move |(wire, n)| (over, n, key, wire))
+                })
+                .filter(|&(_, n, _, _)| n > 0)
                 .collect();
             holdings.sort_unstable();
             while self.shared.pool.in_use() > target
-                && let Some((_, key, wire)) = holdings.pop()
+                && let Some((_, _, key, wire)) = holdings.pop()
             {
                 if let Some(connection) = self.connections.get_mut(&key) {
                     connection.circuits.shed(wire, &mut self.shared);
@@ -81,8 +88,13 @@ impl Endpoint {
     pub(super) fn settle_arrivals(&mut self) {
         let owners = self.shared.pool.arrivals.take_owners();
         for &(key, wire) in &owners {
-            if let Some(connection) = self.connections.get_mut(&key) {
-                connection.circuits.settle_arrivals(wire, &mut self.shared);
+            let circuits = match self.connections.get_mut(&key) {
+                Some(connection) => Some(&mut connection.circuits),
+                // The relay has let go of it.
+                None => self.released.iter_mut().find(|c| c.connection() == key),
+            };
+            if let Some(circuits) = circuits {
+                circuits.settle_arrivals(wire, &mut self.shared);
             }
         }
         self.shared.pool.arrivals.give_owners(owners);

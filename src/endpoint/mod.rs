@@ -3,6 +3,7 @@
 //! ```text
 //! demux.rs     datagram -> connection, or a stateless answer; restarts and simultaneous opens
 //! circuits.rs  what the relay does with a circuit
+//! ending.rs    the end of connections
 //! memory.rs    how much the queues hold, and what gives way
 //! timers.rs    all deadlines
 //! shared.rs    what all connections use together
@@ -10,6 +11,7 @@
 
 mod circuits;
 mod demux;
+mod ending;
 mod memory;
 pub mod shared;
 pub mod timers;
@@ -18,7 +20,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::config::Config;
-use crate::connection::circuits::CONTROL;
+use crate::connection::circuits::{CONTROL, Circuits};
 use crate::connection::{Connection, Phase};
 use crate::dtls::{Context, Session};
 use crate::error::{CloseReason, Error};
@@ -116,6 +118,10 @@ pub struct Endpoint {
     dtls: Context,
     connections: Map<u32, Box<Connection>>,
     peers: Map<SocketAddr, Peer>,
+    /// Circuits of connections that the relay has let go of: their memory is given back little by little.
+    released: VecDeque<Circuits>,
+    /// When to go on with that.
+    release_at: Time,
     /// Connections that may have something to send, in the order of their turns.
     active: VecDeque<u32>,
     output: VecDeque<Datagram>,
@@ -140,6 +146,8 @@ impl Endpoint {
             connections: shared.hash.map(),
             peers: shared.hash.map(),
             shared,
+            released: VecDeque::new(),
+            release_at: Time::NEVER,
             active: VecDeque::new(),
             output: VecDeque::new(),
             next_id: 1,
@@ -165,48 +173,24 @@ impl Endpoint {
     /// Does what is due. [`Endpoint::transmit`] makes the datagrams.
     #[inline]
     pub(crate) fn work(&mut self, now: Time) {
-        while let Some((time, owner)) = self.shared.timers.pop(now) {
-            if !self.is_registered(time, owner) {
-                self.shared.timers.was_stale();
-                continue;
-            }
+        while let Some(owner) = self.shared.timers.pop(now) {
             let (Owner::Connection(key) | Owner::Circuit(key, _)) = owner;
-            let _ = self.with(ConnectionId(u64::from(key)), |connection, shared| {
+            let lives = self.with(ConnectionId(u64::from(key)), |connection, shared| {
                 match owner {
                     Owner::Connection(_) => connection.on_timer(now, shared),
                     Owner::Circuit(_, wire) => connection.on_circuit_timer(now, wire, shared),
                 }
                 Ok(())
             });
+            if lives.is_err() {
+                self.go_on_ending(now, owner);
+            }
+        }
+        if self.release_at <= now {
+            self.go_on_releasing(now);
         }
         self.shared.pool.on_time(now);
         self.tend_memory();
-        self.tidy_timers();
-    }
-
-    /// Whether this is what the owner waits for.
-    fn is_registered(&self, time: Time, owner: Owner) -> bool {
-        let (Owner::Connection(key) | Owner::Circuit(key, _)) = owner;
-        let connection = self.connections.get(&key);
-        connection.is_some_and(|connection| match owner {
-            Owner::Connection(_) => connection.registered() == time,
-            Owner::Circuit(_, wire) => connection.circuits.registered(wire) == time,
-        })
-    }
-
-    /// Nobody is to be woken for an owner that does not wait any more.
-    fn tidy_timers(&mut self) {
-        while let Some((time, owner)) = self.shared.timers.first()
-            && !self.is_registered(time, owner)
-        {
-            self.shared.timers.pop(time);
-            self.shared.timers.was_stale();
-        }
-        if self.shared.timers.is_cluttered() {
-            let mut timers = std::mem::take(&mut self.shared.timers);
-            timers.sweep(|time, owner| self.is_registered(time, owner));
-            self.shared.timers = timers;
-        }
     }
 
     /// When [`Endpoint::process`] has to be called next: `Time(0)` if work is waiting, [`Time::NEVER`] if none.
@@ -219,7 +203,7 @@ impl Endpoint {
         {
             return Time(0);
         }
-        self.shared.timers.next()
+        self.shared.timers.next().min(self.release_at)
     }
 
     /// Gives connections with something to send their turns, until there are datagrams for one batch or none has anything.
@@ -244,7 +228,6 @@ impl Endpoint {
                 self.active.push_back(key);
             }
         }
-        self.tidy_timers();
         !self.active.is_empty() && self.output.len() < OUTPUT_BOUND
     }
 
@@ -461,30 +444,6 @@ impl Endpoint {
         self.connections
             .get(&(id.0 as u32))
             .map_or(ConnectionState::Closed, |c| c.state())
-    }
-
-    /// Ends a connection: circuits end with reason `Connection`, the peer is told, `ConnectionClosed(Local)` follows.
-    ///
-    /// # Errors
-    /// [`Error::Closed`] when it has ended.
-    pub fn connection_close(&mut self, id: ConnectionId) -> Result<(), Error> {
-        self.with(id, |connection, shared| {
-            connection.close(CloseReason::Local, shared);
-            Ok(())
-        })
-    }
-
-    /// Ends it if it has not ended, and forgets it: no more events of it or of its circuits.
-    pub fn connection_forget(&mut self, id: ConnectionId) {
-        let key = id.0 as u32;
-        if let Some(connection) = self.connections.get_mut(&key) {
-            connection.announced = false;
-        }
-        let _ = self.connection_close(id);
-        if let Some(mut connection) = self.connections.remove(&key) {
-            connection.circuits.release(&mut self.shared);
-            self.tidy_memory();
-        }
     }
 
     /// While held, only the control circuit reports anything.

@@ -89,8 +89,8 @@ pub struct utcp_callbacks {
     /// Circuits can be opened, and the control circuit is usable.
     pub connection_ready:
         Option<unsafe extern "C" fn(user: *mut c_void, connection: *mut utcp_connection)>,
-    /// The connection has ended, for the reason UTCP_CLOSE_*; its circuits have been reported closed before it. Free
-    /// the handle, here or later.
+    /// The connection has ended, for the reason UTCP_CLOSE_*; its circuits have been reported closed before it, if they
+    /// are very many by several calls of process. Free the handle, here or later.
     ///
     /// If connection_incoming is NULL, this may be the first that the relay hears of a connection.
     pub connection_closed: Option<

@@ -2,6 +2,8 @@
 //! Circuits that it holds back stand in line, so that whatever an acknowledgement lets out, only those are looked at that
 //! get a turn.
 
+use std::collections::VecDeque;
+
 use super::Circuits;
 use crate::connection::path::budget::Budget;
 use crate::connection::path::group::Group;
@@ -24,6 +26,33 @@ pub enum Gate {
 
 impl Gate {
     pub(super) const ALL: [Gate; 2] = [Gate::Budget, Gate::Window];
+}
+
+/// Circuits that have left a line, which it may hold beside as many as wait.
+const STALE: usize = 64;
+
+/// Circuits before a gate, the longest waiting first. Who goes while it waits leaves its place behind, which is found out
+/// when its turn comes: to look for it would be to look at all.
+#[derive(Default)]
+pub(super) struct Line {
+    pub places: VecDeque<u32>,
+    waiting: usize,
+}
+
+impl Line {
+    /// Nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// One does not wait any more.
+    pub fn left(&mut self) {
+        // None did, after the end.
+        self.waiting = self.waiting.saturating_sub(1);
+        if self.waiting == 0 {
+            self.places.clear();
+        }
+    }
 }
 
 impl Circuits {
@@ -56,8 +85,34 @@ impl Circuits {
             && circuit.waiting.is_none()
         {
             circuit.waiting = Some(gate);
-            self.waiting[gate as usize].push_back(wire);
+            let line = &mut self.waiting[gate as usize];
+            line.places.push_back(wire);
+            line.waiting += 1;
+            if line.places.len() > 2 * line.waiting + STALE {
+                self.tidy_line(gate);
+            }
         }
+    }
+
+    /// Leaves one place, the first, to each circuit that waits.
+    fn tidy_line(&mut self, gate: Gate) {
+        let circuits = &mut self.circuits;
+        let line = &mut self.waiting[gate as usize];
+        line.places.retain(|wire| {
+            let circuit = circuits.get_mut(wire);
+            circuit.is_some_and(|c| c.waiting.take_if(|waits| *waits == gate).is_some())
+        });
+        for wire in &line.places {
+            if let Some(circuit) = circuits.get_mut(wire) {
+                circuit.waiting = Some(gate);
+            }
+        }
+    }
+
+    /// Places in the line of those that wait for the common window.
+    #[cfg(test)]
+    pub fn places(&self) -> usize {
+        self.waiting[Gate::Window as usize].places.len()
     }
 
     /// The gate that is open and has someone waiting.
@@ -111,13 +166,14 @@ impl Circuits {
             return;
         };
         let acked = tcb.bytes_acked();
-        let news = acked - circuit.acked;
-        circuit.acked = acked;
+        let news = (acked as u32).wrapping_sub(circuit.acked);
+        circuit.acked = acked as u32;
         if news > 0 {
-            self.budget.on_acked(now, news, self.srtt);
+            self.budget.on_acked(now, u64::from(news), self.srtt);
         }
-        let lost = tcb.bytes_lost();
-        if std::mem::replace(&mut circuit.lost, lost) < lost {
+        let lost = tcb.bytes_lost() as u32;
+        // It begins anew after sleep.
+        if lost.wrapping_sub(std::mem::replace(&mut circuit.lost, lost)) as i32 > 0 {
             self.budget.on_lost(now, self.srtt);
         }
         let (before, after) = circuit.recount();
@@ -166,7 +222,7 @@ impl Circuits {
         if let Some(circuit) = self.circuits.get_mut(&wire)
             && let Some(gate) = circuit.waiting.take()
         {
-            self.waiting[gate as usize].retain(|&other| other != wire);
+            self.waiting[gate as usize].left();
         }
     }
 

@@ -160,6 +160,7 @@ impl Circuits {
 
     /// Resets a circuit for lack of memory; the relay is told.
     pub fn shed(&mut self, wire: u32, shared: &mut Shared) {
+        self.settle(wire, shared);
         let Some(circuit) = self.circuits.get_mut(&wire) else {
             return;
         };
@@ -173,17 +174,5 @@ impl Circuits {
         self.bury(wire, shared);
         self.report(wire, shared);
         self.remove_if_done(wire, shared);
-    }
-
-    /// The connection is forgotten: gives all memory back.
-    pub fn release(&mut self, shared: &mut Shared) {
-        for circuit in self.circuits.values_mut() {
-            if let Some(tcb) = circuit.tcp.awake_mut() {
-                tcb.release(&mut shared.pool);
-            }
-        }
-        self.circuits.clear();
-        self.circuits.shrink_to_fit();
-        shared.pool.close(std::mem::take(&mut self.writers.account));
     }
 }

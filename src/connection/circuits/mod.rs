@@ -2,9 +2,11 @@
 
 mod chores;
 mod delayed_acks;
+mod ending;
 mod gates;
 mod input;
 mod memory;
+mod order;
 mod output;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,7 +17,7 @@ use super::path::group::Group;
 use super::resets::Resets;
 use super::tombstones::{Tombstone, Tombstones};
 use crate::endpoint::shared::Shared;
-use crate::endpoint::timers::Owner;
+use crate::endpoint::timers::{Owner, Timer};
 use crate::endpoint::{CircuitId, ConnectionId, EVENT_READABLE, EVENT_WRITABLE, Event, Role};
 use crate::error::{CloseReason, Error};
 use crate::map::{HashSeed, Map};
@@ -29,6 +31,7 @@ use crate::tortp;
 use chores::{Chores, SOME};
 use delayed_acks::DelayedAcks;
 pub use gates::Gate;
+use gates::Line;
 use memory::Writers;
 
 /// The wire identifier and the relay's number of the control circuit.
@@ -69,6 +72,10 @@ pub struct Circuits {
     timed_out: bool,
     next_id: u32,
     circuits: Map<u32, Box<Circuit>>,
+    /// The one that began last.
+    newest: u32,
+    /// Why all of them have ended, with the connection, or do as they are visited.
+    ended: Option<CloseReason>,
     /// What is being done to all of them.
     chores: Chores,
     /// Circuits whose timer was backed off since the peer was last heard after a silence.
@@ -89,7 +96,7 @@ pub struct Circuits {
     /// None of them is put to sleep before.
     bedtime_from: Time,
     /// Circuits that the budget or the common window holds back, each in a line of its own ([`Gate`]).
-    waiting: [VecDeque<u32>; 2],
+    waiting: [Line; 2],
     /// One of those could send now.
     passable: bool,
     /// When one of them could, if nothing happens before.
@@ -134,6 +141,8 @@ impl Circuits {
             timed_out: false,
             next_id: 0,
             circuits: hash.map(),
+            newest: CONTROL,
+            ended: None,
             chores: Chores::default(),
             backed_off: Vec::new(),
             buried: 0,
@@ -145,7 +154,7 @@ impl Circuits {
             delayed_acks: DelayedAcks::default(),
             drowsy: VecDeque::new(),
             bedtime_from: Time(0),
-            waiting: [VecDeque::new(), VecDeque::new()],
+            waiting: Default::default(),
             passable: false,
             gates_at: Time::NEVER,
             budget: Budget::default(),
@@ -185,12 +194,17 @@ impl Circuits {
     /// A circuit begins: what is known of the path is its start.
     fn insert(&mut self, wire: u32, mut circuit: Circuit, shared: &mut Shared) {
         circuit.tcp.set_path_mss(Self::mss(self.limit));
-        self.circuits.insert(wire, Box::new(circuit));
+        self.append(wire, Box::new(circuit));
         if shared.config.coupled {
             // It exists, so it cannot fail.
             let _ = self.set_coupled(wire, true, shared);
         }
         self.activate(wire);
+    }
+
+    /// The connection that they are of.
+    pub fn connection(&self) -> u32 {
+        self.id
     }
 
     /// The endpoint-wide name of a circuit.
@@ -261,13 +275,6 @@ impl Circuits {
     /// Circuits that have not ended.
     pub fn open_count(&self) -> usize {
         self.circuits.len() - self.buried
-    }
-
-    /// The identifiers of all circuits, in order.
-    fn wires(&self) -> Vec<u32> {
-        let mut wires: Vec<u32> = self.circuits.keys().copied().collect();
-        wires.sort_unstable();
-        wires
     }
 
     /// Smoothed round-trip time of the path, zero if unknown.
@@ -390,6 +397,10 @@ impl Circuits {
             return;
         };
         circuit.forgotten = true;
+        self.settle(wire, shared);
+        let Some(circuit) = self.circuits.get_mut(&wire) else {
+            return;
+        };
         if circuit.end().is_none() && !circuit.tcp.awake().is_some_and(Tcb::is_closing) {
             self.abort(wire, CloseReason::Local, shared);
         }
@@ -420,9 +431,9 @@ impl Circuits {
         if circuit.tcp.is_coupled() {
             circuit.tcp.wake().set_coupled(now, false);
         }
-        shared.timers.remove(circuit.timer);
-        circuit.timer = Time::NEVER;
-        if !self.tombstones.contains(wire) {
+        let owner = Owner::Circuit(self.id, wire);
+        shared.timers.remove(owner, &mut circuit.timer);
+        if self.ended.is_none() && !self.tombstones.contains(wire) {
             self.tombstones.insert(now, wire, Tombstone::Reset);
         }
         self.leave_line(wire);
@@ -434,11 +445,15 @@ impl Circuits {
             .circuits
             .get(&wire)
             .is_some_and(|c| c.forgotten && c.buried);
-        if done && let Some(mut circuit) = self.circuits.remove(&wire) {
+        if done && let Some(mut circuit) = self.take_out(wire) {
             if let Some(tcb) = circuit.tcp.awake_mut() {
                 tcb.release(&mut shared.pool);
             }
             self.buried -= 1;
+            if self.ended.is_some() {
+                // So do all others.
+                return;
+            }
             self.tidy_writers();
             // Entries that were deleted would have a table that is used again grow instead of being filled.
             if self.circuits.len() < self.circuits.capacity() / 8 && self.circuits.capacity() > ROOM
@@ -537,11 +552,6 @@ impl Circuits {
 
     // ---- timers ----
 
-    /// The deadline of a circuit that is registered with the endpoint's timers.
-    pub fn registered(&self, wire: u32) -> Time {
-        self.circuits.get(&wire).map_or(Time::NEVER, |c| c.timer)
-    }
-
     fn update_timer(&mut self, wire: u32, shared: &mut Shared) {
         if let Some(circuit) = self.circuits.get_mut(&wire) {
             Self::set_timer(self.id, wire, circuit, shared);
@@ -557,7 +567,7 @@ impl Circuits {
                 None => Time::NEVER,
             };
             let owner = Owner::Circuit(connection, wire);
-            circuit.timer = shared.timers.update(owner, circuit.timer, deadline);
+            shared.timers.update(owner, &mut circuit.timer, deadline);
         }
     }
 
@@ -566,7 +576,7 @@ impl Circuits {
         let Some(circuit) = self.circuits.get_mut(&wire) else {
             return;
         };
-        circuit.timer = Time::NEVER;
+        circuit.timer = Timer::OFF;
         let Some(tcb) = circuit.tcp.awake_mut() else {
             return;
         };
@@ -640,39 +650,5 @@ impl Circuits {
             return None;
         }
         self.circuits.get(&CONTROL).and_then(|c| c.end())
-    }
-
-    // ---- the end ----
-
-    /// The connection has ended: so have all circuits.
-    pub fn end(&mut self, reason: CloseReason, shared: &mut Shared) {
-        self.held = false;
-        // First of all, or each circuit would have to be looked for in its line.
-        self.active = VecDeque::new();
-        self.forget_delayed_acks();
-        self.drowsy = VecDeque::new();
-        self.writers.forget();
-        self.reordering = Vec::new();
-        self.waiting = [VecDeque::new(), VecDeque::new()];
-        self.passable = false;
-        self.gates_at = Time::NEVER;
-        self.group = None;
-        self.forget_chores();
-        for wire in self.wires() {
-            if let Some(circuit) = self.circuits.get_mut(&wire) {
-                if circuit.end().is_none() {
-                    circuit.tcp.wake().abort(&mut shared.pool, reason);
-                }
-                // What the relay never heard of ends unheard.
-                circuit.closed_reported |= wire == CONTROL || !circuit.announced;
-                circuit.forgotten |= !circuit.announced;
-            }
-            self.bury(wire, shared);
-            self.report(wire, shared);
-            self.remove_if_done(wire, shared);
-        }
-        self.replies = VecDeque::new();
-        self.tombstones = Tombstones::default();
-        self.resets = Resets::default();
     }
 }

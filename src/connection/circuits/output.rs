@@ -1,7 +1,7 @@
 //! Datagrams out: answers without a circuit, then the round robin between circuits.
 
 use super::{Circuits, Gate, REPLIES_BOUND, Reply};
-use crate::connection::circuit::DEFAULT_WEIGHT;
+use crate::connection::circuit::{Circuit, DEFAULT_WEIGHT};
 use crate::endpoint::shared::Shared;
 use crate::pool::Use;
 use crate::tcp::segment::{Flags, Options};
@@ -93,7 +93,9 @@ impl Circuits {
                 // Full: not even an acknowledgement fits.
                 return true;
             }
-            let Some(mut circuit) = self.circuits.get_mut(&wire).filter(|c| !c.buried) else {
+            let has_turn =
+                |c: &&mut Box<Circuit>| !c.buried && (line.is_none() || c.waiting == line);
+            let Some(mut circuit) = self.circuits.get_mut(&wire).filter(has_turn) else {
                 self.end_turn(wire, line);
                 continue;
             };
@@ -155,7 +157,7 @@ impl Circuits {
                 let served = circuit.deficit as usize >= size;
                 let line = match line {
                     None => &mut self.active,
-                    Some(gate) => &mut self.waiting[gate as usize],
+                    Some(gate) => &mut self.waiting[gate as usize].places,
                 };
                 // With nobody else there it is its turn again.
                 if line.len() > 1 || !served {
@@ -223,7 +225,7 @@ impl Circuits {
             return Some((wire, None));
         }
         let gate = self.open_gate(now)?;
-        let &wire = self.waiting[gate as usize].front()?;
+        let &wire = self.waiting[gate as usize].places.front()?;
         Some((wire, Some(gate)))
     }
 
@@ -238,9 +240,13 @@ impl Circuits {
                 }
             }
             Some(gate) => {
-                self.waiting[gate as usize].pop_front();
-                if let Some(circuit) = circuit {
+                let places = &mut self.waiting[gate as usize];
+                places.places.pop_front();
+                if let Some(circuit) = circuit
+                    && circuit.waiting == line
+                {
                     circuit.waiting = None;
+                    places.left();
                 }
             }
         }
