@@ -374,3 +374,75 @@ fn the_peer_hears_of_the_end_as_soon_as_ever() {
     world.turn();
     assert_eq!(world.ends[1].find(address(0)), None);
 }
+
+#[test]
+fn what_a_forgotten_connection_has_not_read_does_not_stand_in_the_way_of_others() {
+    const BULK: usize = 200_000;
+    let (mut world, first) = World::new();
+    world.connect(2);
+    let open = |world: &mut World, who: usize, count: u32| -> Vec<CircuitId> {
+        let back = world.ends[who].find(address(0)).expect("connected");
+        let open = |number| world.ends[who].open_circuit(back, number);
+        (1..=count)
+            .map(open)
+            .map(|id| id.expect("a circuit"))
+            .collect()
+    };
+    let read_all = |world: &mut World| {
+        let mut octets = 0;
+        let mut buffer = vec![0; 2 * BULK];
+        for event in world.events() {
+            if let Event::Readable(id) = event {
+                let n = world.ends[0].read(id, &mut buffer).unwrap_or(0);
+                assert!(buffer[..n].iter().all(|&octet| octet == 2));
+                octets += n;
+            }
+        }
+        octets
+    };
+    // Another's circuit, and what is still to be written to it.
+    let bulk = open(&mut world, 2, 1)[0];
+    let mut left = 3 * BULK;
+    // What end 2 has to say now goes to the first end, which does nothing about it by itself.
+    let carry = |world: &mut World, left: &mut usize| {
+        world.now = world.now + MILLISECOND;
+        *left -= world.ends[2].write(bulk, &vec![2; *left]).unwrap_or(0);
+        world.ends[2].process(world.now);
+        let sent: Vec<_> = world.ends[2].output().iter().cloned().collect();
+        for datagram in &sent {
+            world.ends[0].inject(world.now, address(2), &datagram.data, datagram.ecn);
+        }
+        world.ends[2].sent(sent.len());
+        sent.len()
+    };
+    // Its window grows.
+    let mut read = 0;
+    for _ in 0..1_000 {
+        carry(&mut world, &mut left);
+        read += read_all(&mut world);
+        world.ends[0].process(world.now);
+        let sent: Vec<_> = world.ends[0].output().iter().cloned().collect();
+        for datagram in sent.iter().filter(|d| d.peer == address(2)) {
+            world.ends[2].inject(world.now, address(0), &datagram.data, datagram.ecn);
+        }
+        world.ends[0].sent(sent.len());
+    }
+    assert_eq!(read, 3 * BULK);
+    // Cells that nobody reads: the latest are still where they were decrypted.
+    for id in open(&mut world, 1, 2_000) {
+        assert_eq!(world.ends[1].write(id, &[1; CELL]), Ok(CELL));
+    }
+    for _ in 0..100 {
+        world.turn();
+    }
+    assert!(world.ends[0].memory() >= 2_000 * CELL as u64);
+    // More circuits than are freed at once, and before the others are, more arrives than can stay anywhere.
+    world.ends[0].connection_forget(first);
+    left = BULK;
+    let came: usize = (0..40).map(|_| carry(&mut world, &mut left)).sum();
+    assert!(came > 64, "{came}");
+    assert!(read_all(&mut world) > 64_000);
+    while world.ends[0].memory() > 0 {
+        world.call();
+    }
+}
