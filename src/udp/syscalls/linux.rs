@@ -199,10 +199,14 @@ impl Sending {
         datagrams: &[Outgoing<'_>],
         calls: Calls,
     ) -> Result<usize, Errno> {
+        let lone = &datagrams[messages[0].first];
         let messages = match calls {
-            Calls::Plain => {
-                return send_to(fd, &datagrams[messages[0].first]).map(|()| 1);
-            }
+            Calls::Plain => return send_to(fd, lone).map(|()| 1),
+            // The kernel has no header to fetch then. What forbids this call may allow the other.
+            Calls::One if messages[0].is_plain() => match send_to(fd, lone) {
+                Err(libc::EPERM | libc::EACCES | libc::ENOSYS) => &messages[..1],
+                result => return result.map(|()| 1),
+            },
             Calls::One => &messages[..1],
             Calls::Many => messages,
         };
