@@ -127,6 +127,31 @@ fn contents(received: &[Received]) -> Vec<(&[u8], u8)> {
 }
 
 #[test]
+fn a_socket_can_be_handed_to_another_thread() {
+    fn is_send<T: Send>(node: T) -> T {
+        node
+    }
+    let (a, b) = (
+        is_send(Node::new("127.0.0.1:0", Abilities::NONE)),
+        Node::new("127.0.0.1:0", Abilities::NONE),
+    );
+    let list: Vec<_> = (0..9).map(|n| (b.address(), payload(n, 100), 0)).collect();
+    a.send(&list);
+    let back = (a.address(), payload(9, 100), 0);
+    let received = b.receive(9);
+    assert_eq!(received.len(), 9);
+    b.send(std::slice::from_ref(&back));
+    let there = move || {
+        let received = a.receive(1);
+        a.send(&list);
+        received
+    };
+    let answer = std::thread::spawn(there).join().unwrap();
+    assert_eq!(contents(&answer), [(&back.1[..], 0)]);
+    assert_eq!(b.receive(9), received);
+}
+
+#[test]
 fn linux_has_all_abilities_and_they_can_be_done_without() {
     let node = Node::new("127.0.0.1:0", Abilities::NONE);
     let wildcard = Node::new("0.0.0.0:0", Abilities::NONE);

@@ -178,6 +178,10 @@ pub(in crate::udp) struct Sending {
     controls: Box<[Control]>,
 }
 
+// SAFETY: its pointers are written before each call of the kernel, which is the only one to follow them, and are not
+// looked at after it. They point into what `Sending` itself owns, and to what the call is lent.
+unsafe impl Send for Sending {}
+
 impl Sending {
     pub(in crate::udp) fn new() -> Sending {
         let nobody = Address::new((Ipv4Addr::UNSPECIFIED, 0).into());
@@ -265,6 +269,10 @@ pub(in crate::udp) struct Receiving {
     plain: PlainReceiving,
     latest: Calls,
 }
+
+// SAFETY: its pointers are written before each call of the kernel, which is the only one to follow them, and point into
+// what `Receiving` itself owns.
+unsafe impl Send for Receiving {}
 
 impl Receiving {
     /// Room for so many messages, of so many octets each.
