@@ -5,6 +5,8 @@
  *
  * P is per cent of all datagrams, in both directions. Whoever is not the server is the client; there is one socket, so
  * the server sees the forwarder's address. A seed repeats the dice, though not what real sockets make of them.
+ *
+ * There is no endpoint here, so it reads for itself; it sends through utcp_socket, all that is due in one call.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -22,8 +24,11 @@
 
 #include <event2/event.h>
 
+#include <utcp.h>
+
 #define LARGEST 65536
 #define MOST_HELD 20000 /* datagrams on their way: the queue of this "link" */
+#define BATCH 64        /* datagrams handed over at once */
 
 struct held {
   struct held *next;
@@ -35,8 +40,9 @@ struct held {
 
 struct lossy {
   struct event_base *base;
-  struct event *readable, *timer;
+  struct event *readable, *writable, *timer;
   int fd;
+  utcp_socket *socket;
   struct sockaddr_in server, client;
   int client_known;
   uint64_t random, delay;
@@ -44,7 +50,7 @@ struct lossy {
   struct held *first; /* by due time */
   struct held *last;
   unsigned count;
-  uint64_t forwarded, lost, reordered, duplicated, corrupted, overflowed;
+  uint64_t lost, reordered, duplicated, corrupted, overflowed;
 };
 
 static uint64_t
@@ -71,10 +77,11 @@ chance(struct lossy *l, double percent)
   return (double)(dice(l) >> 11) / 9007199254740992.0 * 100.0 < percent;
 }
 
+/* When there is something to do next: the socket is full until it is writable, or the first one is not due yet. */
 static void
 set_timer(struct lossy *l)
 {
-  if (!l->first) {
+  if (!l->first || event_pending(l->writable, EV_WRITE, NULL)) {
     event_del(l->timer);
     return;
   }
@@ -83,23 +90,33 @@ set_timer(struct lossy *l)
   event_add(l->timer, &tv);
 }
 
+/* Those that are due, in this order; the rest waits for the socket. */
 static void
 send_due(struct lossy *l)
 {
   uint64_t now = now_us();
-  while (l->first && l->first->due <= now) {
-    struct held *h = l->first;
-    l->first = h->next;
+  size_t count, sent;
+  do {
+    utcp_datagram batch[BATCH];
+    count = 0;
+    for (struct held *h = l->first; h && h->due <= now && count < BATCH; h = h->next) {
+      const struct sockaddr_in *to = h->to_server ? &l->server : &l->client;
+      batch[count++] = (utcp_datagram){
+        .address = (const struct sockaddr *)to, .address_len = sizeof *to, .data = h->data, .len = h->len
+      };
+    }
+    sent = count ? utcp_socket_send(l->socket, batch, count) : 0;
+    for (size_t i = 0; i < sent; i++) {
+      struct held *h = l->first;
+      l->first = h->next;
+      l->count--;
+      free(h);
+    }
     if (!l->first)
       l->last = NULL;
-    l->count--;
-    const struct sockaddr_in *to = h->to_server ? &l->server : &l->client;
-    if (sendto(l->fd, h->data, h->len, 0, (const struct sockaddr *)to, sizeof *to) < 0)
-      l->overflowed++; /* a full socket is one more way to lose a datagram */
-    else
-      l->forwarded++;
-    free(h);
-  }
+  } while (count == BATCH && sent == count);
+  if (sent < count)
+    event_add(l->writable, NULL);
 }
 
 static void
@@ -175,12 +192,14 @@ on_readable(evutil_socket_t fd, short what, void *arg)
       break;
     take(l, data, (size_t)len, &from);
   }
-  send_due(l);
+  if (!event_pending(l->writable, EV_WRITE, NULL))
+    send_due(l);
   set_timer(l);
 }
 
+/* The time of the first one has come, or the socket takes more. */
 static void
-on_timer(evutil_socket_t fd, short what, void *arg)
+on_due(evutil_socket_t fd, short what, void *arg)
 {
   (void)fd, (void)what;
   send_due(arg);
@@ -258,6 +277,9 @@ main(int argc, char **argv)
     fail(strerror(errno));
   setsockopt(l.fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
   setsockopt(l.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+  /* Its own reading takes one datagram at a time. */
+  if (utcp_socket_new(l.fd, UTCP_SOCKET_COALESCE, &l.socket) != UTCP_OK)
+    fail("no socket handle");
   getsockname(l.fd, (struct sockaddr *)&address, &len);
   printf("listening %s:%u\n", inet_ntop(AF_INET, &address.sin_addr, text, sizeof text), ntohs(address.sin_port));
   fflush(stdout);
@@ -266,7 +288,8 @@ main(int argc, char **argv)
   if (!l.base)
     fail("no event loop");
   l.readable = event_new(l.base, l.fd, EV_READ | EV_PERSIST, on_readable, &l);
-  l.timer = evtimer_new(l.base, on_timer, &l);
+  l.writable = event_new(l.base, l.fd, EV_WRITE, on_due, &l);
+  l.timer = evtimer_new(l.base, on_due, &l);
   struct event *sigint = evsignal_new(l.base, SIGINT, on_signal, &l);
   struct event *sigterm = evsignal_new(l.base, SIGTERM, on_signal, &l);
   event_add(l.readable, NULL);
@@ -274,19 +297,26 @@ main(int argc, char **argv)
   event_add(sigterm, NULL);
   event_base_dispatch(l.base);
 
+  utcp_socket_stats stats = { .size = sizeof stats };
+  if (utcp_socket_get_stats(l.socket, &stats) != UTCP_OK)
+    fail("no statistics");
+  l.overflowed += stats.lost_too_large + stats.lost_unreachable + stats.lost_refused + stats.lost_no_buffers +
+                  stats.lost_other;
   printf("forwarded=%" PRIu64 " lost=%" PRIu64 " reordered=%" PRIu64 " duplicated=%" PRIu64 " corrupted=%" PRIu64
          " overflowed=%" PRIu64 "\n",
-         l.forwarded, l.lost, l.reordered, l.duplicated, l.corrupted, l.overflowed);
+         stats.datagrams_sent, l.lost, l.reordered, l.duplicated, l.corrupted, l.overflowed);
   while (l.first) {
     struct held *h = l.first;
     l.first = h->next;
     free(h);
   }
   event_free(l.readable);
+  event_free(l.writable);
   event_free(l.timer);
   event_free(sigint);
   event_free(sigterm);
   event_base_free(l.base);
+  utcp_socket_free(l.socket);
   close(l.fd);
   return 0;
 }

@@ -48,6 +48,14 @@ pub(super) struct Message {
     pub(super) local: Option<super::Local>,
 }
 
+#[cfg(all(target_os = "linux", not(utcp_portable)))]
+impl Message {
+    /// One datagram, and nothing to be said of it.
+    fn is_plain(&self) -> bool {
+        self.count == 1 && self.class.is_none() && self.local.is_none()
+    }
+}
+
 fn errno() -> Errno {
     std::io::Error::last_os_error()
         .raw_os_error()

@@ -178,6 +178,10 @@ pub(in crate::udp) struct Sending {
     controls: Box<[Control]>,
 }
 
+// SAFETY: its pointers are written before each call of the kernel, which is the only one to follow them, and are not
+// looked at after it. They point into what `Sending` itself owns, and to what the call is lent.
+unsafe impl Send for Sending {}
+
 impl Sending {
     pub(in crate::udp) fn new() -> Sending {
         let nobody = Address::new((Ipv4Addr::UNSPECIFIED, 0).into());
@@ -199,10 +203,14 @@ impl Sending {
         datagrams: &[Outgoing<'_>],
         calls: Calls,
     ) -> Result<usize, Errno> {
+        let lone = &datagrams[messages[0].first];
         let messages = match calls {
-            Calls::Plain => {
-                return send_to(fd, &datagrams[messages[0].first]).map(|()| 1);
-            }
+            Calls::Plain => return send_to(fd, lone).map(|()| 1),
+            // The kernel has no header to fetch then. What forbids this call may allow the other.
+            Calls::One if messages[0].is_plain() => match send_to(fd, lone) {
+                Err(libc::EPERM | libc::EACCES | libc::ENOSYS) => &messages[..1],
+                result => return result.map(|()| 1),
+            },
             Calls::One => &messages[..1],
             Calls::Many => messages,
         };
@@ -261,6 +269,10 @@ pub(in crate::udp) struct Receiving {
     plain: PlainReceiving,
     latest: Calls,
 }
+
+// SAFETY: its pointers are written before each call of the kernel, which is the only one to follow them, and point into
+// what `Receiving` itself owns.
+unsafe impl Send for Receiving {}
 
 impl Receiving {
     /// Room for so many messages, of so many octets each.
