@@ -608,6 +608,10 @@ fn a_full_socket_loses_nothing_and_goes_on_in_order() {
         return;
     }
     for without in MODES {
-        while !a_full_socket_goes_on(without) {}
+        let found_out = (0..20).any(|_| a_full_socket_goes_on(without));
+        assert!(
+            found_out,
+            "{without:?}: the network loses something each time"
+        );
     }
 }
