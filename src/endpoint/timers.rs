@@ -2,7 +2,8 @@
 //! that what does not wait any more leaves at once.
 //!
 //! An entry may be earlier than what its owner waits for (the owner's deadline has moved on), never later: moving one
-//! back and forth with every packet would cost more than an idle look now and then.
+//! back and forth with every packet would cost more than an idle look now and then. But of who waits for nothing any more
+//! it leaves at once: to be woken for nothing costs a circuit of which now and then a cell comes as much as the cell.
 
 use crate::time::Time;
 
@@ -71,12 +72,14 @@ impl Default for Timers {
 }
 
 impl Timers {
-    /// `owner` waits for `deadline`. Its entry is moved if that is earlier.
+    /// `owner` waits for `deadline`. Its entry is moved if that is earlier, and leaves if that is never.
     #[inline]
     pub fn update(&mut self, owner: Owner, timer: &mut Timer, deadline: Time) {
         let registered = timer.at;
         if deadline < registered {
             self.set(owner, timer, deadline);
+        } else if deadline == Time::NEVER && registered != Time::NEVER {
+            self.remove(owner, timer);
         }
     }
 
@@ -201,6 +204,20 @@ mod tests {
         assert_eq!(order, [a, b], "each once");
         assert_eq!(timers.next(), Time::NEVER);
         assert_eq!(timers.pop(Time::NEVER), None);
+    }
+
+    #[test]
+    fn who_waits_for_nothing_any_more_is_not_woken() {
+        let mut timers = Timers::default();
+        let (a, b) = (Owner::Connection(1), Owner::Circuit(1, 2));
+        let (mut of_a, mut of_b) = (Timer::OFF, Timer::OFF);
+        timers.update(a, &mut of_a, Time(30));
+        timers.update(b, &mut of_b, Time(20));
+        timers.update(b, &mut of_b, Time::NEVER);
+        assert_eq!(timers.next(), Time(30));
+        timers.update(b, &mut of_b, Time(40));
+        let order: Vec<_> = std::iter::from_fn(|| timers.pop(Time(50))).collect();
+        assert_eq!(order, [a, b]);
     }
 
     #[test]
