@@ -54,9 +54,13 @@ impl Side {
             payload: data,
             ce: false,
         };
+        self.receive_segment(wire, &segment);
+    }
+
+    fn receive_segment(&mut self, wire: u32, segment: &Segment<'_>) {
         let mut plain = Vec::new();
         tortp::begin(&mut plain);
-        tortp::encode(wire, &segment, &mut plain);
+        tortp::encode(wire, segment, &mut plain);
         self.circuits
             .receive(self.now, &plain, false, false, &mut self.shared);
     }
@@ -341,11 +345,7 @@ fn later_segment(side: &mut Side, ack: Seq, payload: &[u8]) {
         payload,
         ce: false,
     };
-    let mut plain = Vec::new();
-    tortp::begin(&mut plain);
-    tortp::encode(2, &segment, &mut plain);
-    side.circuits
-        .receive(side.now, &plain, false, false, &mut side.shared);
+    side.receive_segment(2, &segment);
 }
 
 /// An established circuit 2, opened by the peer as number 7. Returns what the peer has to acknowledge.
@@ -496,11 +496,53 @@ fn lone_cell(side: &mut Side, wire: u32, ack: Seq, n: u32) {
         payload: &[7; 514],
         ce: false,
     };
-    let mut plain = Vec::new();
-    tortp::begin(&mut plain);
-    tortp::encode(wire, &segment, &mut plain);
-    side.circuits
-        .receive(side.now, &plain, false, false, &mut side.shared);
+    side.receive_segment(wire, &segment);
+}
+
+/// Circuits that the peer has opened; returns what it has to acknowledge on each.
+fn opened(side: &mut Side, wires: &[u32]) -> Vec<Seq> {
+    let mut open = |&wire: &u32| {
+        side.syn(wire, wire);
+        let mut plain = Vec::new();
+        assert!(side.circuits.fill(side.now, &mut side.shared, &mut plain));
+        let (_, answer) = tortp::segments(&plain).next().expect("an answer");
+        answer.seq + 1
+    };
+    wires.iter().map(&mut open).collect()
+}
+
+#[test]
+fn acknowledgements_for_which_there_is_no_room_in_a_datagram_leave_when_they_are_due() {
+    let mut side = Side::new(Config::default());
+    let wires = [2, 4, 6, 8];
+    let acks = opened(&mut side, &wires);
+    for (&wire, &ack) in wires.iter().zip(&acks).skip(1) {
+        lone_cell(&mut side, wire, ack, 0);
+    }
+    assert_eq!(side.sent(), []);
+    // Data of another circuit, which leaves room for one.
+    later_segment(&mut side, acks[0], b"");
+    let ack = tortp::MIN_SEGMENT_HEADER + 4;
+    let room = 1_000 - ack - ack / 2;
+    side.circuits.set_limit(
+        side.now,
+        tortp::DATAGRAM_HEADER + ack + 1_000,
+        &mut side.shared,
+    );
+    let circuit = side.circuits.get_mut(2).expect("open");
+    let written = circuit
+        .tcp
+        .wake()
+        .write(&mut side.shared.pool, &vec![7; room]);
+    assert_eq!(written, Ok(room));
+    side.circuits.touched(2, &mut side.shared);
+    let wires_of = |sent: Vec<(u32, Flags)>| sent.into_iter().map(|(wire, _)| wire);
+    let first: Vec<u32> = wires_of(side.sent()).collect();
+    assert_eq!(first, [2, 4]);
+    side.now = side.now + crate::tcp::recovery::tlp::MAX_ACK_DELAY;
+    side.circuits.on_delayed_acks(side.now);
+    let later: Vec<u32> = wires_of(side.sent()).collect();
+    assert_eq!(later, [6, 8]);
 }
 
 #[test]
@@ -508,16 +550,7 @@ fn lone_cells_of_siblings_are_acknowledged_together_or_when_the_first_has_waited
     const DELAY: crate::time::Micros = crate::tcp::recovery::tlp::MAX_ACK_DELAY;
     let mut side = Side::new(Config::default());
     let wires: Vec<u32> = (1..=8).map(|n| 2 * n).collect();
-    let acks: Vec<Seq> = wires
-        .iter()
-        .map(|&wire| {
-            side.syn(wire, wire);
-            let mut plain = Vec::new();
-            assert!(side.circuits.fill(side.now, &mut side.shared, &mut plain));
-            let (_, answer) = tortp::segments(&plain).next().expect("an answer");
-            answer.seq + 1
-        })
-        .collect();
+    let acks = opened(&mut side, &wires);
     // The first cell of all but one: nothing leaves, and the connection knows until when.
     let begin = side.now;
     for (&wire, &ack) in wires.iter().zip(&acks).take(7) {

@@ -624,11 +624,6 @@ impl Tcb {
         self.board.rate().lost()
     }
 
-    /// Whether an acknowledgement is held back for a moment.
-    pub fn has_delayed_ack(&self) -> bool {
-        self.ack_at != Time::NEVER && !self.ack_now
-    }
-
     /// Whether data of its is where it was decrypted ([`crate::pool::Arrivals`]).
     pub fn has_arrivals(&self) -> bool {
         self.receive.has_pieces()
@@ -639,14 +634,17 @@ impl Tcb {
         self.receive.settle(pool, None);
     }
 
-    /// Until when it is, and whether for a segment after which the peer had nothing more to send.
+    /// Until when an acknowledgement is held back, if one is, and whether for a segment after which the peer had nothing
+    /// more to send.
     pub fn delayed_ack(&self) -> Option<(Time, bool)> {
-        self.has_delayed_ack().then_some((self.ack_at, self.pushed))
+        let is_delayed = self.ack_at != Time::NEVER && !self.ack_now;
+        is_delayed.then_some((self.ack_at, self.pushed))
     }
 
-    /// A datagram leaves in which there is room for the acknowledgement that is held back.
-    pub fn hurry_ack(&mut self) {
+    /// An acknowledgement that is held back is to leave now, like one that was to leave anyway. Returns whether there is any.
+    pub fn hurry_ack(&mut self) -> bool {
         self.ack_now |= self.ack_at != Time::NEVER;
+        self.ack_now
     }
 
     /// Whether the path seems to drop what routers may mark (ECT), and only that.

@@ -56,13 +56,12 @@ impl Circuits {
         while let Some(&(wire, _)) = self.delayed_acks.waiting.front() {
             if let Some(circuit) = self.circuits.get_mut(&wire).filter(|c| !c.buried)
                 && let Some(tcb) = circuit.tcp.awake_mut()
-                && tcb.has_delayed_ack()
+                && tcb.hurry_ack()
             {
                 let allowance = Allowance { memory, window: 0 };
-                tcb.hurry_ack();
                 if let Some(plan) = tcb.plan(now, allowance) {
                     if out.len() + size(&plan) > limit {
-                        // When they are due, or with the next datagram.
+                        // When they are due, or with the next datagram: it stays the first.
                         return;
                     }
                     put(wire, tcb, &plan, out);
@@ -81,10 +80,5 @@ impl Circuits {
         }
         self.delayed_acks.lone = 0;
         self.delayed_acks.due = false;
-    }
-
-    /// Nothing is sent any more.
-    pub(super) fn forget_delayed_acks(&mut self) {
-        self.delayed_acks = DelayedAcks::default();
     }
 }

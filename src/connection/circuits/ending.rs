@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::chores::{Chores, SOME};
+use super::delayed_acks::DelayedAcks;
 use super::order::ALL;
 use super::{CONTROL, Circuits};
 use crate::connection::resets::Resets;
@@ -19,7 +20,7 @@ impl Circuits {
         self.ended = Some(reason);
         self.held = false;
         self.active = VecDeque::new();
-        self.forget_delayed_acks();
+        self.delayed_acks = DelayedAcks::default();
         self.drowsy = VecDeque::new();
         self.backed_off = Vec::new();
         self.writers.forget();
